@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"fmt"
-	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -34,20 +33,21 @@ func open(o *command.Options) (dir string, err error) {
 
 func newInstall(o *command.Options) *cobra.Command {
 	return &cobra.Command{
-		Use: "install FILE|DIR", Short: "Install a kernel from a Debian or Ubuntu package, or from a directory with one", Args: cobra.ExactArgs(1),
-		Long: `Install a kernel from a kernel package of Debian or Ubuntu (.deb), or from a directory into which one was
-extracted, with boot/vmlinuz-* and lib/modules. On Debian, "apt-get download linux-image-cloud-amd64" names
-the package with the kernel that is needed; "/" takes the kernel of this host if there is one only.`,
+		Use: "install FILE...|DIR", Short: "Install a kernel from packages of Debian or Ubuntu, or from a directory with them", Args: cobra.MinimumNArgs(1),
+		Long: `Install a kernel from a kernel package of Debian (.deb), from the two of Ubuntu (linux-image and
+linux-modules), from a directory into which they were extracted, with boot/vmlinuz-* and lib/modules, or from
+an image that has its drivers built in. On Debian, "apt-cache depends linux-image-cloud-amd64" names the
+package, and "apt-get download" gets it; "/" takes the kernel of this host if there is one only.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := open(o)
 			if err != nil {
 				return err
 			}
-			k, err := kernel.Install(cmd.Context(), dir, filepath.Clean(args[0]), func(line string) {
+			k, err := kernel.Install(cmd.Context(), dir, args[0], func(line string) {
 				if !o.JSON {
 					fmt.Fprintln(cmd.ErrOrStderr(), line)
 				}
-			})
+			}, args[1:]...)
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -11,45 +12,64 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
 
-// found is a kernel in a directory into which a package was extracted.
-type found struct {
+// The modules that a guest needs, unless the kernel has them built in, and those that it loads if there are any.
+var (
+	needed   = []string{"virtio_mmio", "virtio_console", "virtio_blk", "virtio_net", "overlay", "erofs", "ext4"}
+	optional = []string{"virtio_pci", "virtio_rng", "virtio_balloon", "vmw_vsock_virtio_transport"}
+)
+
+// options are those of the kernel's configuration for modules whose name does not say it.
+var options = map[string]string{"overlay": "OVERLAY_FS", "erofs": "EROFS_FS", "ext4": "EXT4_FS"}
+
+const builtinFile = "modules.builtin"
+
+// Tree is a kernel in a directory into which its packages were extracted.
+type Tree struct {
+	// Image is the file that is booted.
+	Image   string
 	version string
-	image   string
 	modules map[string]string // by their names, as the kernel writes them
 	builtin map[string]bool
+	// whole says that there are no modules: what the image has built in is not known.
+	whole bool
 }
 
-// find finds the one kernel in a tree.
-func find(tree string) (found, error) {
-	f := found{modules: map[string]string{}, builtin: map[string]bool{}}
-	images, err := filepath.Glob(filepath.Join(tree, "boot", "vmlinu*-*"))
-	if err != nil || len(images) != 1 {
-		return f, fmt.Errorf("%s must have one boot/vmlinuz-*, and has %d", tree, len(images))
+// Find finds the one kernel in a directory with boot/vmlinuz-* and its modules.
+func Find(dir string) (Tree, error) {
+	t := Tree{modules: map[string]string{}, builtin: map[string]bool{}}
+	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinu*-*"))
+	if err != nil {
+		return t, err
 	}
-	f.image = images[0]
-	_, f.version, _ = strings.Cut(filepath.Base(f.image), "-")
-	for _, dir := range []string{"lib/modules", "usr/lib/modules"} {
-		dir = filepath.Join(tree, dir, f.version)
-		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.Type().IsRegular() && moduleOf(path) != "" {
-				f.modules[moduleOf(path)] = path
+	if len(images) != 1 {
+		return t, fmt.Errorf("there must be one boot/vmlinuz-*, and there are %d; a package that depends on the kernel's has none", len(images))
+	}
+	t.Image = images[0]
+	_, t.version, _ = strings.Cut(filepath.Base(t.Image), "-")
+	for _, modules := range []string{"lib/modules", "usr/lib/modules"} {
+		modules = filepath.Join(dir, modules, t.version)
+		err := filepath.WalkDir(modules, func(path string, entry fs.DirEntry, err error) error {
+			if name := moduleOf(path); err == nil && name != "" && entry.Type().IsRegular() {
+				t.modules[name] = path
 			}
 			return err
 		})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return f, err
+			return t, err
 		}
-		list, _ := os.ReadFile(filepath.Join(dir, "modules.builtin"))
+		list, err := os.ReadFile(filepath.Join(modules, builtinFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return t, err
+		}
 		for line := range strings.FieldsSeq(string(list)) {
-			f.builtin[moduleOf(line)] = true
+			t.builtin[moduleOf(line)] = true
 		}
 	}
-	return f, nil
+	return t, nil
 }
 
 // moduleOf is the name of a module as the kernel writes it, of the path of its file; empty if it is none.
@@ -66,15 +86,30 @@ func moduleOf(path string) string {
 }
 
 // order returns the files of the modules that a guest needs, each after those that it needs.
-func (f found) order() (files []string, err error) {
+func (t Tree) order() ([]string, error) {
+	if t.whole {
+		return nil, nil
+	}
+	names := slices.Clone(needed)
+	for _, name := range optional {
+		if t.modules[name] != "" {
+			names = append(names, name)
+		}
+	}
+	return t.Load(names)
+}
+
+// Load returns the files of modules, each after those that it needs; a kernel has no file of what it has built in.
+func (t Tree) Load(names []string) (files []string, err error) {
 	var add func(name string, above []string) error
 	add = func(name string, above []string) error {
-		path := f.modules[name]
+		name = strings.ReplaceAll(name, "-", "_")
+		path := t.modules[name]
 		switch {
-		case path == "" && f.builtin[name]:
+		case path == "" && t.builtin[name]:
 			return nil
 		case path == "":
-			return fmt.Errorf("kernel %s has no %s, neither as a module nor built in; it needs the option %s", f.version, name, option(name))
+			return fmt.Errorf("kernel %s has no %.60q, neither as a module nor built in: it must be built with %s", t.version, name, option(name))
 		case slices.Contains(files, path):
 			return nil
 		case slices.Contains(above, name):
@@ -82,7 +117,7 @@ func (f found) order() (files []string, err error) {
 		}
 		needs, err := needsOf(path)
 		if err != nil {
-			return err
+			return fmt.Errorf("module %s: %w", path, err)
 		}
 		for _, need := range needs {
 			if err := add(need, append(above, name)); err != nil {
@@ -92,16 +127,9 @@ func (f found) order() (files []string, err error) {
 		files = append(files, path)
 		return nil
 	}
-	for _, name := range needed {
+	for _, name := range names {
 		if err := add(name, nil); err != nil {
 			return nil, err
-		}
-	}
-	for _, name := range optional {
-		if f.modules[name] != "" {
-			if err := add(name, nil); err != nil {
-				return nil, err
-			}
 		}
 	}
 	return files, nil
@@ -109,67 +137,48 @@ func (f found) order() (files []string, err error) {
 
 // option is the option of the kernel's configuration for a module.
 func option(name string) string {
-	special := map[string]string{"overlay": "OVERLAY_FS", "erofs": "EROFS_FS", "ext4": "EXT4_FS"}
-	if o := special[name]; o != "" {
-		return "CONFIG_" + o
+	if special := options[name]; special != "" {
+		return "CONFIG_" + special
 	}
 	return "CONFIG_" + strings.ToUpper(name)
 }
 
-// needsOf reads the modules that a module depends on.
-func needsOf(path string) ([]string, error) {
+// ReadModule returns the content of a module's file, unpacked.
+func ReadModule(path string) ([]byte, error) {
 	in, err := openUnpacked(path)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	data, err := io.ReadAll(io.LimitReader(in, maxModule+1))
-	if err != nil || len(data) > maxModule {
-		return nil, fmt.Errorf("module %s: not readable, or too large: %w", path, err)
-	}
-	file, err := elf.NewFile(bytes.NewReader(data))
+	return io.ReadAll(&bounded{context.Background(), in, maxModule, path})
+}
+
+// needsOf reads the modules that a module depends on.
+func needsOf(path string) ([]string, error) {
+	data, err := ReadModule(path)
 	if err != nil {
-		return nil, fmt.Errorf("module %s: %w", path, err)
+		return nil, err
+	}
+	return dependsOf(data)
+}
+
+func dependsOf(module []byte) ([]string, error) {
+	file, err := elf.NewFile(bytes.NewReader(module))
+	if err != nil {
+		return nil, err
 	}
 	section := file.Section(".modinfo")
-	if section == nil {
-		return nil, fmt.Errorf("module %s: no section .modinfo", path)
+	if section == nil || section.FileSize > uint64(len(module)) {
+		return nil, errors.New("it has no section .modinfo")
 	}
 	info, err := section.Data()
 	if err != nil {
-		return nil, fmt.Errorf("module %s: %w", path, err)
+		return nil, err
 	}
 	for field := range bytes.SplitSeq(info, []byte{0}) {
 		if list, ok := bytes.CutPrefix(field, []byte("depends=")); ok && len(list) > 0 {
-			return strings.Split(strings.ReplaceAll(string(list), "-", "_"), ","), nil
+			return strings.Split(string(list), ","), nil
 		}
 	}
 	return nil, nil
-}
-
-// checkImage refuses a file that is no kernel of this processor architecture.
-func checkImage(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	head := make([]byte, 0x206)
-	if _, err := io.ReadFull(f, head); err != nil {
-		return fmt.Errorf("%s is no kernel: %w", path, err)
-	}
-	// Documentation/arch/x86/boot.rst, Documentation/arch/arm64/booting.rst.
-	is := map[string]bool{
-		"amd64": string(head[0x202:0x206]) == "HdrS" || isELF(f, elf.EM_X86_64),
-		"arm64": string(head[0x38:0x3c]) == "ARM\x64" || isELF(f, elf.EM_AARCH64),
-	}
-	if !is[runtime.GOARCH] {
-		return fmt.Errorf("it is no kernel for %s", runtime.GOARCH)
-	}
-	return nil
-}
-
-func isELF(f io.ReaderAt, machine elf.Machine) bool {
-	file, err := elf.NewFile(f)
-	return err == nil && file.Machine == machine
 }
