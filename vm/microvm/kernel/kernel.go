@@ -133,8 +133,11 @@ func List(dir string) ([]Kernel, error) {
 // that run, and snapshots with memory, need no kernel's file.
 func Remove(dir, id string) (err error) {
 	home := filepath.Join(dir, id)
-	if _, err := os.Stat(home); err != nil || !validID.MatchString(id) {
-		return fmt.Errorf("kernel %.40q: %w", id, cmp.Or(err, fs.ErrNotExist))
+	if !validID.MatchString(id) {
+		return fmt.Errorf("kernel %.40q: %w", id, fs.ErrNotExist)
+	}
+	if _, err := os.Stat(home); err != nil { // Before dir is made.
+		return fmt.Errorf("kernel %s: %w", id, err)
 	}
 	unlock, err := lock(dir)
 	if err != nil {
