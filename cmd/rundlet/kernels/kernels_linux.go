@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -68,12 +69,9 @@ func newList(o *command.Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := kernel.List(dir)
-			if err != nil {
-				return err
-			}
+			all, damaged := kernel.List(dir) // Those that can be read are shown all the same.
 			if o.JSON {
-				return command.PrintJSON(cmd.OutOrStdout(), append([]kernel.Kernel{}, all...))
+				return errors.Join(command.PrintJSON(cmd.OutOrStdout(), append([]kernel.Kernel{}, all...)), damaged)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "ID\tVERSION\tMODULES\tINSTALLED\tIN USE")
@@ -84,7 +82,7 @@ func newList(o *command.Options) *cobra.Command {
 				}
 				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", k.ID, k.Version, len(k.Modules), k.Installed.Format(time.RFC3339), use)
 			}
-			return w.Flush()
+			return errors.Join(w.Flush(), damaged)
 		},
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -23,7 +22,7 @@ func Initramfs(w io.Writer, k Kernel, init []byte) error {
 	a.File("init", 0o755, init)
 	var list strings.Builder
 	for _, file := range k.Modules {
-		content, err := os.ReadFile(file)
+		content, err := ReadModule(file)
 		if err != nil {
 			return err
 		}
@@ -35,7 +34,7 @@ func Initramfs(w io.Writer, k Kernel, init []byte) error {
 	return a.Close()
 }
 
-// Archive writes a cpio archive. It keeps the first error.
+// Archive writes a cpio archive as the kernel unpacks it. It keeps the first error, which Close returns. It is for one goroutine.
 type Archive struct {
 	w      *bufio.Writer
 	inodes int
@@ -45,7 +44,7 @@ type Archive struct {
 // NewArchive begins an archive.
 func NewArchive(w io.Writer) *Archive { return &Archive{w: bufio.NewWriter(w)} }
 
-// Dir, File and Device add an entry; directories above it come before.
+// Dir adds a directory. Those above an entry must come before it.
 func (a *Archive) Dir(name string) { a.entry(name, 0o40755, nil, 0, 0) }
 
 // File adds a file.
