@@ -4,7 +4,6 @@ package testmachine
 
 import (
 	"archive/tar"
-	"bufio"
 	"fmt"
 	"io"
 	"maps"
@@ -13,59 +12,29 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
-// initramfs writes the files that the kernel unpacks before it starts /init, as a cpio
-// archive of the "new ASCII" form.
+// initramfs writes the files that the kernel unpacks before it starts /init. Modules are unpacked.
 func initramfs(w io.Writer, files map[string]string) error {
-	out := &cpio{w: bufio.NewWriter(w)}
+	out := kernel.NewArchive(w)
 	made := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		rel := strings.TrimPrefix(name, "/")
 		for i, c := range rel {
 			if dir := rel[:i]; c == '/' && !made[dir] {
 				made[dir] = true
-				out.entry(dir, 0o40755, nil)
+				out.Dir(dir)
 			}
 		}
-		data, err := os.ReadFile(files[name])
+		data, err := kernel.ReadModule(files[name])
 		if err != nil {
 			return err
 		}
-		out.entry(rel, 0o100755, data)
+		out.File(rel, 0o755, data)
 	}
-	out.entry("TRAILER!!!", 0, nil)
-	if out.err != nil {
-		return out.err
-	}
-	return out.w.Flush()
-}
-
-type cpio struct {
-	w      *bufio.Writer
-	inodes int
-	err    error
-}
-
-func (c *cpio) entry(name string, mode int, data []byte) {
-	c.inodes++
-	if c.err != nil {
-		return
-	}
-	const magic, links = 0x070701, 1
-	_, c.err = fmt.Fprintf(c.w, "%06x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",
-		magic, c.inodes, mode, 0, 0, links, 0, len(data), 0, 0, 0, 0, len(name)+1, 0, name)
-	c.pad(110 + len(name) + 1)
-	if c.err == nil {
-		_, c.err = c.w.Write(data)
-	}
-	c.pad(len(data))
-}
-
-func (c *cpio) pad(size int) {
-	if c.err == nil {
-		_, c.err = c.w.Write(make([]byte, (4-size%4)%4))
-	}
+	return out.Close()
 }
 
 // disk writes the machine's files as a tar archive, which is the whole content of a disk.

@@ -2,7 +2,7 @@
 
 // Package testmachine runs a program in a virtual machine with another kernel than the
 // host's, and with control groups of version 2 alone. It is for tests: the machine has no network and
-// no disk that outlives it. It needs QEMU, and a kernel that OpenKernel finds. It may import internal/testmachine/frame; only
+// no disk that outlives it. It needs QEMU, and a kernel that vm/microvm/kernel finds. It may import internal/testmachine/frame and vm/microvm/kernel; only
 // commands and tests of this project may import it.
 package testmachine
 
@@ -21,11 +21,12 @@ import (
 	"syscall"
 
 	"github.com/rundlet/rundlet/internal/testmachine/frame"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
 // Config describes a machine and what it runs.
 type Config struct {
-	Kernel Kernel
+	Kernel kernel.Tree
 	// MemoryMiB is the machine's memory, which holds its files, too.
 	MemoryMiB int
 	// DiskMiB is the size of a disk that is its /tmp, with the file system ext4. 0 puts /tmp into memory.
@@ -141,7 +142,7 @@ func (c Config) prepare(ctx context.Context, dir string) error {
 	if len(c.Command) == 0 {
 		return errors.New("the machine has no command")
 	}
-	modules, err := c.Kernel.load(append(ownModules, c.Modules...))
+	modules, err := c.Kernel.Load(append(ownModules, c.Modules...))
 	if err != nil {
 		return err
 	}

@@ -9,17 +9,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
 // testKernel is the kernel that scripts/testkernel makes. Without the variable the tests that boot it
 // are left to make conformance; with it, a kernel that is not there fails them.
-func testKernel(t *testing.T) Kernel {
+func testKernel(t *testing.T) kernel.Tree {
 	t.Helper()
 	dir := os.Getenv("RUNDLET_TEST_KERNEL")
 	if dir == "" {
 		t.Skip("RUNDLET_TEST_KERNEL is not set: make conformance runs this test")
 	}
-	k, err := OpenKernel(dir)
+	k, err := kernel.Find(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,27 +182,9 @@ func sorted(files map[string]string) (names []string) {
 	return names
 }
 
-func TestAKernelIsInOnePackage(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := OpenKernel(dir); err == nil || !strings.Contains(err.Error(), "vmlinuz") {
-		t.Errorf("an empty directory: %v", err)
-	}
-	for _, name := range []string{"boot", "lib/modules/1", "lib/modules/2"} {
-		if err := os.MkdirAll(dir+"/"+name, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(dir+"/boot/vmlinuz-1", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenKernel(dir); err == nil || !strings.Contains(err.Error(), "has 2") {
-		t.Errorf("two sets of modules: %v", err)
-	}
-}
-
 func TestModulesComeAfterThoseThatTheyNeed(t *testing.T) {
 	k := testKernel(t)
-	files, err := k.load([]string{"virtio_net", "virtio-net"})
+	files, err := k.Load([]string{"virtio_net", "virtio-net"})
 	if err != nil {
 		t.Fatal(err)
 	}

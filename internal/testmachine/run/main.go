@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/internal/testmachine"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
 // lists are flags that can be given several times.
@@ -41,7 +42,7 @@ func main() {
 
 func run() (int, error) {
 	var files, programs, modules, env lists
-	kernel := flag.String("kernel", "", "directory into which a package of a kernel was extracted")
+	from := flag.String("kernel", "", "directory into which a package of a kernel was extracted")
 	memory := flag.Int("memory", 3072, "memory in MiB")
 	disk := flag.Int("disk", 0, "size in MiB of a disk for /tmp; 0 puts /tmp into memory")
 	cpus := flag.Int("cpus", 2, "processors")
@@ -51,7 +52,7 @@ func run() (int, error) {
 	flag.Var(&modules, "module", "a kernel module (repeatable)")
 	flag.Var(&env, "env", "NAME=VALUE (repeatable)")
 	flag.Parse()
-	k, err := testmachine.OpenKernel(*kernel)
+	k, err := kernel.Find(*from)
 	if err != nil {
 		return 0, err
 	}

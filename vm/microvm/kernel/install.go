@@ -22,7 +22,7 @@ import (
 
 // Install installs a kernel in dir, and makes it the one that new machines boot. from is a package (.deb), a directory into which packages
 // were extracted, or a kernel image that has its drivers built in. more are packages with modules that the first one does not have.
-// progress is told what is done; it may be nil. A kernel is installed whole or not at all, and calls may run at the same time.
+// progress gets lines about what is done; it may be nil. A kernel is installed whole or not at all, and calls may run at the same time.
 func Install(ctx context.Context, dir, from string, progress func(string), more ...string) (_ Kernel, err error) {
 	if progress == nil {
 		progress = func(string) {}

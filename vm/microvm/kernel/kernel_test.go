@@ -8,7 +8,6 @@ import (
 	"context"
 	"debug/elf"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -315,107 +314,4 @@ func TestKernels(t *testing.T) {
 		t.Errorf("open without any: %v", err)
 	}
 	checkEmpty(t, dir)
-}
-
-func TestVmlinux(t *testing.T) {
-	for _, how := range []string{"", ".gz", ".xz", ".zst", ".lz4"} {
-		t.Run("payload"+how, func(t *testing.T) {
-			to := filepath.Join(t.TempDir(), "vmlinux")
-			if _, err := extractVmlinux(t.Context(), writeTemp(t, "image", bzImage(t, how, vmlinux)), to); err != nil {
-				t.Fatal(err)
-			}
-			if got, err := os.ReadFile(to); err != nil || !bytes.Equal(got, vmlinux) {
-				t.Errorf("%d bytes, %v", len(got), err)
-			}
-		})
-	}
-	image := bzImage(t, ".lz4", vmlinux)
-	change := func(at int, b ...byte) []byte { return slices.Replace(bytes.Clone(image), at, at+len(b), b...) }
-	payload := 5*512 + 100
-	for name, c := range map[string]struct {
-		image []byte
-		want  string
-	}{
-		"an old header":       {change(x86Version, 0x07, 0x02), "does not say where"},
-		"outside the image":   {change(x86Payload, 0xff, 0xff, 0xff, 0xff), "damaged"},
-		"too short":           {change(x86Payload+4, 1, 0, 0, 0), "damaged"},
-		"unknown compression": {change(payload, 'B', 'Z', 'h'), "not known"},
-		"another size":        {change(len(image)-len("the rest")-4, 1), "should have"},
-		"damaged":             {change(payload+8, bytes.Repeat([]byte{0xff}, 200)...), "the kernel in the image"},
-		"not a kernel":        {bzImage(t, ".lz4", []byte("text")), "not an ELF file"},
-		"cut off":             {image[:1000], "damaged"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			to := filepath.Join(t.TempDir(), "vmlinux")
-			name, err := extractVmlinux(t.Context(), writeTemp(t, "image", c.image), to)
-			if err == nil || name != "" || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%q, %v, want %q in it", name, err, c.want)
-			}
-			if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("a file is left: %v", err)
-			}
-		})
-	}
-}
-
-// TestDebian is with the kernel of Debian that test machines boot.
-func TestDebian(t *testing.T) {
-	from := os.Getenv("RUNDLET_TEST_KERNEL")
-	if from == "" {
-		t.Skip("RUNDLET_TEST_KERNEL names no kernel: scripts/testkernel gets one")
-	}
-	k, err := Install(t.Context(), t.TempDir(), from, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, path := range k.Modules {
-		_, name, _ := strings.Cut(strings.TrimSuffix(filepath.Base(path), ".ko"), "-")
-		names = append(names, name)
-	}
-	for i, name := range names {
-		data, err := os.ReadFile(k.Modules[i])
-		if err != nil {
-			t.Fatal(err)
-		}
-		needs, err := dependsOf(data)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		for _, need := range needs {
-			if !slices.Contains(names[:i], strings.ReplaceAll(need, "-", "_")) {
-				t.Errorf("%s comes before %s, which it needs", name, need)
-			}
-		}
-	}
-	for _, name := range []string{"virtio_blk", "erofs", "overlay", "vmw_vsock_virtio_transport", "virtio_balloon", "virtio_rng"} {
-		if !slices.Contains(names, name) {
-			t.Errorf("no %s in %q", name, names)
-		}
-	}
-	file, err := elf.Open(k.Vmlinux)
-	if err != nil {
-		t.Fatalf("vmlinux: %v (%s)", err, k.NoVmlinux)
-	}
-	defer file.Close()
-	if file.Section(".notes") == nil || file.Entry == 0 {
-		t.Errorf("vmlinux has no notes, or no entry")
-	}
-}
-
-func FuzzPackage(f *testing.F) {
-	f.Add(deb("data.tar", tarOf(f, files(f, ".gz"))))
-	f.Add(deb("data.tar.zst", pack(f, ".zst", tarOf(f, files(f, "")))))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		dir := t.TempDir()
-		if err := unpackFrom(t.Context(), io.MultiReader(strings.NewReader(arMagic), bytes.NewReader(data)), filepath.Join(dir, "to")); err == nil {
-			if tree, err := Find(filepath.Join(dir, "to")); err == nil {
-				_, _ = tree.order()
-			}
-		}
-		_, _ = dependsOf(data)
-		if r, _, err := payload(bytes.NewReader(data), int64(len(data))); err == nil {
-			_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20))
-		}
-	})
 }

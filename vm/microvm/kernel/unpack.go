@@ -190,7 +190,7 @@ func untar(r io.Reader, to string) error {
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(out, in)
+		_, err = io.Copy(out, in) //nolint:gosec // The input is bounded by maxUnpacked.
 		if err := errors.Join(err, out.Close()); err != nil {
 			return err
 		}
