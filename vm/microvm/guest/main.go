@@ -162,7 +162,7 @@ func (g *guest) start(b link.Boot) error {
 		return err
 	}
 	defer dir.Close()
-	cmd := exec.Command("/proc/self/exe", append([]string{enterArg, b.Cwd}, b.Args...)...)
+	cmd := exec.Command("/proc/self/exe", append([]string{enterArg, b.Cwd}, b.Args...)...) //nolint:noctx // It runs as long as the machine.
 	cmd.Env, cmd.Stdout, cmd.Stderr = b.Env, console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWIPC,

@@ -32,7 +32,7 @@ func TestReadLine(t *testing.T) {
 			for {
 				line, err := ReadLine(r)
 				if err != nil {
-					if err != io.EOF {
+					if !errors.Is(err, io.EOF) {
 						t.Errorf("%s: %v", name, err)
 					}
 					break
@@ -60,7 +60,7 @@ func FuzzReadLine(f *testing.F) {
 		for i := 0; ; i++ {
 			line, err := ReadLine(r)
 			if err != nil {
-				if i != len(want) || err != io.EOF {
+				if i != len(want) || !errors.Is(err, io.EOF) {
 					t.Fatalf("%d lines, want %d: %v", i, len(want), err)
 				}
 				return

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -131,7 +132,7 @@ func TestAnAnswerIsThatOfItsCall(t *testing.T) {
 							}
 						}
 					}()
-					if err := client.Call(ctx, Call{Freeze: true}); err != c.want {
+					if err := client.Call(ctx, Call{Freeze: true}); !errors.Is(err, c.want) {
 						t.Errorf("got %v, want %v", err, c.want)
 					}
 					<-said
@@ -176,7 +177,7 @@ func TestACallIsRepeatedUntilItsAnswer(t *testing.T) {
 			g.answer(Answer{Nonce: nonces[0], Error: "an old answer"})
 			g.answer(Answer{Nonce: call.Nonce, Error: "the new answer"})
 		}()
-		if err := client.Call(t.Context(), Call{Freeze: true}); err != RefusedError("the new answer") {
+		if err := client.Call(t.Context(), Call{Freeze: true}); !errors.Is(err, RefusedError("the new answer")) {
 			t.Error(err)
 		}
 	})

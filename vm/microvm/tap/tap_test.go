@@ -321,7 +321,7 @@ func TestInFails(t *testing.T) {
 			t.Errorf("%s: %v, it ran: %v", path, err, ran)
 		}
 	}
-	if want := errors.New("of f"); os.Geteuid() == 0 && In("/proc/self/ns/net", func() error { return want }) != want {
+	if want := errors.New("of f"); os.Geteuid() == 0 && !errors.Is(In("/proc/self/ns/net", func() error { return want }), want) {
 		t.Error("its error is lost")
 	}
 }

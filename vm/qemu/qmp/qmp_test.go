@@ -268,8 +268,7 @@ func TestAProcessThatReadsNothing(t *testing.T) {
 
 func TestCloseEndsARequest(t *testing.T) {
 	asked := make(chan struct{})
-	var client *Client
-	client = dial(t, func(conn net.Conn, _ string) bool {
+	client := dial(t, func(conn net.Conn, _ string) bool {
 		close(asked)
 		_, _ = conn.Read(make([]byte, 1))
 		return false
@@ -326,7 +325,7 @@ func FuzzDo(f *testing.F) {
 		for range 5 {
 			var result struct{ Status string }
 			err := c.Do(t.Context(), "query-status", nil, &result)
-			if lost != nil && err != lost {
+			if lost != nil && !errors.Is(err, lost) {
 				t.Fatalf("%v after %v", err, lost)
 			}
 			if err != nil && !errors.As(err, new(*Error)) {
