@@ -57,10 +57,11 @@ type Config struct {
 	Ephemeral bool
 	// ScratchDir holds a mark for each machine that is not a sandbox yet. It goes with
 	// the machines when the host restarts. Without it no machine is known to be one.
-	ScratchDir string
-	Driver     vm.Runtime
-	Network    machine.Network
-	Store      *store.Store
+	// Uploads is a directory for the files that builds of templates copy.
+	ScratchDir, Uploads string
+	Driver              vm.Runtime
+	Network             machine.Network
+	Store               *store.Store
 	// Base and BaseUnlocked are those of template.Config.
 	Base         func(ctx context.Context) (template.Image, error)
 	BaseUnlocked bool
@@ -76,10 +77,8 @@ type Config struct {
 	// HasImage reports whether an image is there, and need not be fetched; nil: none is.
 	HasImage func(name string) bool
 	// Hold keeps the root of a build until ctx ends; it may be nil.
-	Hold func(ctx context.Context, root string) error
-	Fold fold.Maker // of build.Config; may be nil
-	// Uploads is a directory for the files that builds of templates copy.
-	Uploads  string
+	Hold     func(ctx context.Context, root string) error
+	Fold     fold.Maker // of build.Config; may be nil
 	Capacity capacity.Budget
 
 	// Launches is how many machines are made at the same time; more wait. A

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"slices"
-
 	"github.com/spf13/cobra"
 
 	"github.com/rundlet/rundlet/cmd/rundlet/command"
@@ -23,8 +21,7 @@ func newRoot() *cobra.Command {
 
 Start with "rundlet doctor" to check this host, "rundlet run" to run one command in
 a sandbox, or "rundlet serve" to start a server for the E2B SDKs.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return o.EnterNode(cmd) }
 	f := root.PersistentFlags()
@@ -33,6 +30,6 @@ a sandbox, or "rundlet serve" to start a server for the E2B SDKs.`,
 	f.StringVar(&o.Dirs.RunDir, "run-dir", "", "runtime files that do not survive a reboot (default $"+layout.EnvRunDir+" or /run/rundlet or, without root, $XDG_RUNTIME_DIR/rundlet)")
 	f.BoolVar(&o.JSON, "json", false, "print JSON")
 	root.AddCommand(newServe(o), newEnv(o), newTLS(o), newRun(o), remote.Sandbox(o), remote.Snapshot(o), templates.Template(o), newKeys(o), newBackup(o), newRestore(o), newOrphan(o), newDoctor(o), newBench(o), newSimulate(o), newVersion(o))
-	root.AddCommand(slices.Concat(images.Commands(o), disk.Commands(o), kernels.Commands(o))...)
+	root.AddCommand(append(append(images.Commands(o), disk.Commands(o)...), kernels.Commands(o)...)...)
 	return root
 }

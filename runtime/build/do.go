@@ -230,7 +230,7 @@ func (w *work) open(plan site.Plan) error {
 			return err
 		}
 	}
-	if err := w.hold(plan); err != nil {
+	if err := plan.Hold(w.ctx, w.b.cfg.Hold); err != nil {
 		return err
 	}
 	if w.shell.Site, err = site.Opened(w.ctx, w.b.cfg.Site, w.b.cfg.Background, plan); err != nil {
@@ -238,24 +238,6 @@ func (w *work) open(plan site.Plan) error {
 	}
 	w.shell.Log, w.shell.Env, w.shell.Defaults = w.log, map[string]string{}, defaults
 	maps.Copy(w.shell.Env, env)
-	return nil
-}
-
-// hold keeps the root of a plan until the build ends: what the plan was made of may go before the first state that is kept names it.
-func (w *work) hold(plan site.Plan) error {
-	spec := plan.Boot
-	if w.b.cfg.Hold == nil {
-		return nil
-	}
-	if spec == nil {
-		spec = &vm.Spec{}
-		if err := json.Unmarshal([]byte(plan.Origin.Spec), spec); err != nil {
-			return err
-		}
-	}
-	if err := w.b.cfg.Hold(w.ctx, spec.Rootfs); err != nil {
-		return fmt.Errorf("its root file system: %w", err)
-	}
 	return nil
 }
 

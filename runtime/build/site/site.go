@@ -5,6 +5,7 @@ package site
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,25 @@ type Plan struct {
 	Size     sandbox.Size
 	// TemplateID, Name and BuildID say what is built, and KeyID for whom.
 	TemplateID, Name, BuildID, KeyID string
+}
+
+// Hold keeps the root of the plan's machine by hold, which may be nil, until ctx ends: what the plan was made of may go before the first state that
+// is kept names it.
+func (p Plan) Hold(ctx context.Context, hold func(ctx context.Context, root string) error) error {
+	if hold == nil {
+		return nil
+	}
+	spec := p.Boot
+	if spec == nil {
+		spec = &vm.Spec{}
+		if err := json.Unmarshal([]byte(p.Origin.Spec), spec); err != nil {
+			return err
+		}
+	}
+	if err := hold(ctx, spec.Rootfs); err != nil {
+		return fmt.Errorf("its root file system: %w", err)
+	}
+	return nil
 }
 
 // Site is a site. Open and Close are called one after the other; what is between them is for one goroutine, and can be
