@@ -75,7 +75,7 @@ func TestEveryPathIsBelowTheRootThatItBelongsTo(t *testing.T) {
 	for path, root := range map[string]string{
 		l.Database(): l.StateDir, l.Templates(): l.StateDir, l.DriverState("gvisor"): l.StateDir,
 		l.EgressAuthority(): l.StateDir, l.Kernels(): l.StateDir,
-		l.AgentDir():        l.CacheDir, l.InstanceDir(l.Instance()): l.RunDir,
+		l.AgentDir(): l.CacheDir, l.InstanceDir(l.Instance()): l.RunDir,
 	} {
 		if !strings.HasPrefix(path, root+"/") {
 			t.Errorf("%s is not below %s", path, root)

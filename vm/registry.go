@@ -31,7 +31,7 @@ type Driver struct {
 	// Check reports the problems of this host that keep machines from running, or from
 	// running well. It changes nothing. The directories of the options need not exist.
 	Check func(Options) []Problem
-	// Optional: the driver is used only by its name, and what is missing for it is no fault of a host.
+	// Optional: the driver is used only by its name. A host need not have what is missing for it.
 	Optional bool
 }
 

@@ -19,7 +19,10 @@ import (
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/copies"
 	"github.com/rundlet/rundlet/vm/microvm/link"
+	"github.com/rundlet/rundlet/vm/qemu/monitor"
+	"github.com/rundlet/rundlet/vm/qemu/spec"
 )
 
 // recordFormat is the version of record.
@@ -34,7 +37,7 @@ type record struct {
 	Boot     string        `json:"boot_id"`
 	Created  time.Time     `json:"created_at"`
 	Spec     vm.Spec       `json:"spec"`
-	Limits   limits        `json:"limits"`
+	Limits   spec.Limits   `json:"limits"`
 	Status   vm.Status     `json:"status,omitempty"` // empty until it is created
 	UID      int           `json:"uid"`
 	Restored bool          `json:"restored,omitempty"`
@@ -46,13 +49,13 @@ type record struct {
 
 func (d *Driver) write(m *machine, id, from string) error {
 	_, status, _ := d.machines.State(m)
-	r := record{Format: recordFormat, ID: id, From: from, Boot: d.boot, Created: m.created, Spec: m.spec, Limits: m.limits, Status: status, UID: m.uid,
-		Restored: m.restored, Cold: m.cold, Network: m.network}
+	r := record{Format: recordFormat, ID: id, From: from, Boot: d.boot, Created: m.created, Spec: m.Spec, Limits: m.limits, Status: status, UID: m.UID,
+		Restored: m.Restored, Cold: m.Cold, Network: m.Network}
 	r.Spec.RestoreFrom = nil
-	if m.process != nil {
-		r.PID, r.Start = m.process.PID, m.process.Start
+	if m.Process != nil {
+		r.PID, r.Start = m.Process.PID, m.Process.Start
 	}
-	return writeJSON(d.dirs.record(m.Key), r)
+	return copies.WriteJSON(d.dirs.record(m.Key), r)
 }
 
 // record writes what only helps.
@@ -144,30 +147,30 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (_ *machine, w
 		return nil, "it was not created to the end"
 	}
 	if r.From != "" {
-		_ = d.moveSnapshots(r.From, r.ID) // The renaming is complete now.
+		_ = d.Store.Move(r.From, r.ID) // The renaming is complete now.
 	}
-	m := newMachine(r.ID, key)
-	m.created, m.spec, m.limits, m.uid, m.restored, m.cold, m.network, m.unsure = r.Created, r.Spec, r.Limits, r.UID, r.Restored, r.Cold, r.Network, true
+	m := d.newMachine(r.ID, key)
+	m.created, m.Spec, m.limits, m.UID, m.Restored, m.Cold, m.Network, m.Unsure = r.Created, r.Spec, r.Limits, r.UID, r.Restored, r.Cold, r.Network, true
 	if d.limits {
-		m.group, _ = cgroups.Open(d.dirs.cgroup(key))
+		m.Group, _ = cgroups.Open(d.dirs.cgroup(key))
 	}
 	var err error
-	if m.process, err = process.Open(r.PID, r.Start); err != nil {
-		if m.group.OOMKills() > 0 {
+	if m.Process, err = process.Open(r.PID, r.Start); err != nil {
+		if m.Group.OOMKills() > 0 {
 			return nil, "oom"
 		}
 		return nil, "its process has ended"
 	}
-	if m.console, err = console.Open(filepath.Join(d.dirs.machine(key), consolePipe+".out")); err != nil {
+	if m.console, err = console.Open(filepath.Join(d.dirs.machine(key), monitor.ConsolePipe+".out")); err != nil {
 		m.console = console.None() // A machine is worth more than what it prints.
 	}
 	if err := d.machines.Reserve(m); err != nil {
-		m.process.Release()
+		m.Process.Release()
 		return nil, "another machine has the id " + r.ID
 	}
 	m.watched = true
 	go d.watch(m)
-	d.machines.Show(m, r.Status, d.snapshotsOf)
+	d.machines.Show(m, r.Status, d.Store.Of)
 	ctx, cancel := context.WithTimeout(ctx, adoptTime)
 	defer cancel()
 	_ = m.Turn.Lock(context.WithoutCancel(ctx), "adopt")
@@ -186,7 +189,7 @@ func (d *Driver) meet(m *machine) error {
 			return nil
 		}
 		select {
-		case <-m.process.Joined:
+		case <-m.Process.Joined:
 			return err
 		case <-time.After(meetPause):
 		}

@@ -5,6 +5,7 @@ package qemu
 import (
 	"context"
 	"net"
+	"time"
 )
 
 // Config says where a driver keeps its files and how it reaches guests.
@@ -30,12 +31,8 @@ type Config struct {
 const (
 	driverName = "qemu"
 	maxRunDir  = 70
-	// defaultMemoryMiB is the memory of a machine whose spec names none: hardware has some.
-	defaultMemoryMiB = 512
-	// defaultDiskMiB is the size of a machine's disk whose spec names none. It takes what is written to it.
-	defaultDiskMiB = 10 << 10
-	// overheadMiB is what QEMU takes beside the guest's memory: its own, and the code that it translates.
-	overheadMiB = 256
 	// firstUID and uids are the users of QEMU processes: no account of a system has them, and a user namespace of 65,536 does.
 	firstUID, uids = 60_000, 4_000
+	// answerTime is for a question to QEMU, and adoptTime for Adopt and one machine.
+	answerTime, adoptTime = 5 * time.Second, 3 * time.Second
 )

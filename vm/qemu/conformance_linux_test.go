@@ -120,7 +120,7 @@ func TestConformance(t *testing.T) {
 		},
 		Kill: func(t *testing.T, d vm.Runtime, id string) {
 			// An own handle: the driver may be closed before the process has ended.
-			own := mustFind(t, d.(*Driver), id).process
+			own := mustFind(t, d.(*Driver), id).Process
 			p, err := process.Open(own.PID, own.Start)
 			if err != nil {
 				t.Fatal(err)
@@ -155,14 +155,14 @@ func TestConformance(t *testing.T) {
 			entered := make(chan struct{})
 			if op != "create" {
 				close(entered)
-				return entered, freeze(t, mustFind(t, d.(*Driver), id).process.PID)
+				return entered, freeze(t, mustFind(t, d.(*Driver), id).Process.PID)
 			}
 			release := make(chan func(), 1)
 			p := of(d)
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.hold[op+" "+id] = func() {
-				release <- freeze(t, unfinished(d.(*Driver)).process.PID)
+				release <- freeze(t, unfinished(d.(*Driver)).Process.PID)
 				close(entered)
 			}
 			return entered, func() {
@@ -183,8 +183,8 @@ func TestConformance(t *testing.T) {
 func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	t.Helper()
 	m, dirs := mustFind(t, d.(*Driver), id), d.(*Driver).dirs
-	return []vmtest.Confined{{Name: "qemu", PID: m.process.PID, Private: []string{dirs.machine(m.Key), dirs.record(m.Key), dirs.disk(m.Key)},
-		Files: []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/dev/net/tun", "/dev/urandom", m.spec.Rootfs,
+	return []vmtest.Confined{{Name: "qemu", PID: m.Process.PID, Private: []string{dirs.machine(m.Key), dirs.record(m.Key), dirs.disk(m.Key)},
+		Files: []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/dev/net/tun", "/dev/urandom", m.Spec.Rootfs,
 			filepath.Join(dirs.machine(m.Key), "*"), filepath.Join(dirs.disk(m.Key), "*"), "/qmp", "/link", "/error", "/console.*", "/ram", "/disk", "/state"}}}
 }
 

@@ -18,21 +18,24 @@ import (
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/qemu/monitor"
+	"github.com/rundlet/rundlet/vm/qemu/snapshots"
+	"github.com/rundlet/rundlet/vm/qemu/spec"
 )
 
 // Create implements vm.Provider. With RestoreFrom and without ResumeImmediately the state is loaded, and Start lets it run.
-func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) error {
+func (d *Driver) Create(ctx context.Context, id string, asked vm.Spec) error {
 	if err := errors.Join(vm.ValidateID(id), ctx.Err()); err != nil {
 		return machines.Failure("create", id, nil, err)
 	}
-	m := newMachine(id, "")
+	m := d.newMachine(id, "")
 	if err := d.machines.Reserve(m); err != nil {
 		return machines.Failure("create", id, nil, err)
 	}
-	spec = ownSpec(spec)
+	asked = spec.Own(asked)
 	_ = m.Turn.Lock(context.WithoutCancel(ctx), "create") // Not shared yet.
 	return machines.Failure("create", id, nil, m.Turn.Run(ctx, turn.Bound, func() error {
-		err := d.create(ctx, m, id, spec)
+		err := d.create(ctx, m, id, asked)
 		if err == nil {
 			return nil
 		}
@@ -44,32 +47,33 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) error {
 	}))
 }
 
-func newMachine(id, key string) *machine {
+func (d *Driver) newMachine(id, key string) *machine {
 	m := &machine{created: time.Now(), watching: make(chan struct{})}
 	m.Init(id, key)
+	m.Dir, m.Disks = d.dirs.machine(m.Key), d.dirs.disk(m.Key)
 	return m
 }
 
 // create is for the holder of the turn.
-func (d *Driver) create(ctx context.Context, m *machine, id string, spec vm.Spec) (err error) {
-	if err := check(spec); err != nil {
+func (d *Driver) create(ctx context.Context, m *machine, id string, asked vm.Spec) (err error) {
+	if err := spec.Check(asked); err != nil {
 		return err
 	}
-	asked, ref, from := spec, spec.RestoreFrom, (*manifest)(nil)
+	made, ref, from := asked, asked.RestoreFrom, (*snapshots.Manifest)(nil)
 	status := vm.StatusCreated
 	if ref != nil {
-		if from, err = d.readManifest(ref.VMID, ref.SnapshotID); err != nil {
+		if from, err = d.Store.Read(ref.VMID, ref.SnapshotID); err != nil {
 			return err
 		}
-		if spec, err = from.fits(d, spec); err != nil {
+		if made, err = from.Fits(d.Store, asked); err != nil {
 			return err
 		}
 		status = vm.StatusStopped
 	}
-	m.limits = limits{cmp.Or(asked.VCPUs, vcpus(spec)), cmp.Or(asked.MemoryMiB, memoryMiB(spec))}
-	m.spec, m.cold = spec, from == nil || from.Filesystem
-	m.restored = !m.cold
-	if !d.limits && (spec.VCPUs > 0 || spec.MemoryMiB > 0 || spec.Weight > 0) {
+	m.limits = spec.Limits{VCPUs: cmp.Or(asked.VCPUs, spec.VCPUs(made)), MemoryMiB: cmp.Or(asked.MemoryMiB, spec.MemoryMiB(made))}
+	m.Spec, m.Cold = made, from == nil || from.Filesystem
+	m.Restored = !m.Cold
+	if !d.limits && (made.VCPUs > 0 || made.MemoryMiB > 0 || made.Weight > 0) {
 		return &vm.Error{Op: "create", ID: id, Kind: vm.ErrUnsupported, Err: fmt.Errorf("cpu and memory limits: this host has no usable control groups: %w", cgroups.Usable()),
 			Hint: "mount control groups (v1 or v2)"}
 	}
@@ -86,7 +90,7 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, spec vm.Spec
 	}
 	if ref != nil && ref.ResumeImmediately {
 		d.points.reached(stepCreateLoading, id)
-		if err := d.run(ctx, m); err != nil {
+		if err := m.Run(ctx, d.conf.SetUID); err != nil {
 			return err
 		}
 		d.points.reached(stepCreateRunning, id)
@@ -95,44 +99,48 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, spec vm.Spec
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	d.machines.Show(m, status, d.snapshotsOf)
+	d.machines.Show(m, status, d.Store.Of)
 	d.record(m)
 	return nil
 }
 
 // build makes all that the machine has on the host, up to a process whose guest stands still.
-func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.SnapshotRef, from *manifest) (err error) {
-	m.uid = d.freeUID(m)
+func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.SnapshotRef, from *snapshots.Manifest) (err error) {
+	m.UID = d.freeUID(m)
 	if err := d.write(m, id, ""); err != nil { // First: it is what finds the rest.
 		return err
 	}
 	d.points.reached(stepCreateRecord, id)
-	dir := d.dirs.machine(m.Key)
+	dir := m.Dir
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.Chown(dir, m.uid, m.uid); err != nil {
+	if err := os.Chown(dir, m.UID, m.UID); err != nil {
 		return err
 	}
-	if err := os.Mkdir(d.dirs.disk(m.Key), 0o700); err != nil {
+	if err := os.Mkdir(m.Disks, 0o700); err != nil {
 		return err
 	}
-	if err := unix.Mkfifo(filepath.Join(dir, consolePipe+".in"), 0o600); err != nil {
+	if err := unix.Mkfifo(filepath.Join(dir, monitor.ConsolePipe+".in"), 0o600); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
-	if m.console, err = console.Open(filepath.Join(dir, consolePipe+".out")); err != nil {
+	if m.console, err = console.Open(filepath.Join(dir, monitor.ConsolePipe+".out")); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
-	if err := d.makeFiles(m, ref, from); err != nil {
+	saved := ""
+	if ref != nil {
+		saved = d.Store.Path(ref.VMID, ref.SnapshotID)
+	}
+	if err := m.MakeFiles(saved, from); err != nil {
 		return err
 	}
 	if d.limits {
-		if m.group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.resources(), m.spec.Weight); err != nil {
+		if m.Group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.Resources(), m.Spec.Weight); err != nil {
 			return err
 		}
 	}
 	d.points.reached(stepCreateFiles, id)
-	if err := d.launch(ctx, m); err != nil {
+	if err := m.Launch(ctx, d.program, d.bootFiles); err != nil {
 		return err
 	}
 	if err := d.write(m, id, ""); err != nil {
@@ -141,42 +149,10 @@ func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.Snaps
 	d.points.reached(stepCreateLaunched, id)
 	m.watched = true
 	go d.watch(m)
-	if m.restored {
-		return d.loaded(ctx, m)
+	if m.Restored {
+		return m.Loaded(ctx)
 	}
 	return nil
-}
-
-// makeFiles makes the machine's disk, and what it needs of the snapshot: links, since the snapshot may be deleted before.
-func (d *Driver) makeFiles(m *machine, ref *vm.SnapshotRef, from *manifest) error {
-	dir := d.dirs.disk(m.Key)
-	if from == nil {
-		if m.spec.RootfsReadOnly {
-			return nil
-		}
-		return makeDisk(filepath.Join(dir, diskFile), int64(diskMiB(m.spec))<<20)
-	}
-	saved := d.dirs.snapshot(ref.VMID, ref.SnapshotID)
-	if m.restored {
-		for _, name := range []string{ramFile, stateFile} {
-			if err := os.Link(filepath.Join(saved, name), filepath.Join(dir, name)); err != nil {
-				return err
-			}
-		}
-	}
-	if m.spec.RootfsReadOnly {
-		return nil
-	}
-	disk, err := os.Open(filepath.Join(saved, diskFile))
-	if err != nil {
-		return err
-	}
-	defer disk.Close()
-	info, err := disk.Stat()
-	if err != nil {
-		return err
-	}
-	return copySparse(disk, filepath.Join(dir, diskFile), info.Size())
 }
 
 // freeUID is a user that no other machine of this driver value has.
@@ -186,7 +162,7 @@ func (d *Driver) freeUID(m *machine) int {
 	defer d.uids.Unlock()
 	for _, other := range d.machines.All() {
 		if other != m {
-			used[other.uid] = true
+			used[other.UID] = true
 		}
 	}
 	for i := range uids {
@@ -196,29 +172,4 @@ func (d *Driver) freeUID(m *machine) int {
 		}
 	}
 	return firstUID // More machines than users: they share one.
-}
-
-// loaded waits until QEMU has loaded the state of a restored machine.
-func (d *Driver) loaded(ctx context.Context, m *machine) error {
-	ctx, cancel := context.WithTimeout(ctx, launchTime)
-	defer cancel()
-	for pause := connectFirst; ; pause = min(2*pause, connectLast) {
-		var status struct {
-			Status string `json:"status"`
-		}
-		if err := m.qmp.Do(ctx, "query-status", nil, &status); err != nil {
-			if why := d.complaint(m); why != "" {
-				err = fmt.Errorf("%w: %s", vm.ErrIncompatible, why)
-			}
-			return fmt.Errorf("load the snapshot: %w", err)
-		}
-		if status.Status != "inmigrate" {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("load the snapshot: %w", ctx.Err())
-		case <-time.After(pause):
-		}
-	}
 }

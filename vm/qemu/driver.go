@@ -18,16 +18,18 @@ import (
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/internal/machines"
-	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
-	"github.com/rundlet/rundlet/vm/microvm/link"
-	"github.com/rundlet/rundlet/vm/qemu/qmp"
+	"github.com/rundlet/rundlet/vm/qemu/monitor"
+	"github.com/rundlet/rundlet/vm/qemu/snapshots"
+	"github.com/rundlet/rundlet/vm/qemu/spec"
 )
 
 // Driver runs machines as processes of QEMU. It implements vm.Runtime and the optional interfaces of its Info.
 type Driver struct {
+	*snapshots.Store
+
 	conf     Config
 	dirs     dirs
 	program  string
@@ -45,34 +47,18 @@ type Driver struct {
 	bootFiles func() (kernel, initramfs string, err error)
 }
 
-// machine is one process of QEMU.
+// machine is one virtual machine.
 type machine struct {
 	machines.Machine
+	monitor.VM
 
-	// Set before the machine is shown, changed only by the holder of its turn.
-	spec    vm.Spec
-	limits  limits
+	// Set before the machine is shown, changed only by the holder of its turn, as those of VM.
+	limits  spec.Limits
 	created time.Time
-	uid     int
-	group   *cgroups.Group
 	console *console.Console
-	process *process.Process
-	// restored: its memory is a private mapping of the snapshot's.
-	restored bool
-	// network is what the guest's card has to be; nil without one.
-	network *link.Network
-	// cold: its programs have not been started. A machine of a snapshot without memory has a disk, and is cold.
-	cold bool
-	// unsure: what the guest does is not known; see settle.
-	unsure bool
 
 	watched  bool
 	watching chan struct{} // Closed when the goroutine that waits for the end has returned.
-
-	mu   sync.Mutex
-	qmp  *qmp.Client
-	link *link.Client
-	exit string // what the guest has said of its end
 }
 
 var (
@@ -136,6 +122,7 @@ func New(conf Config) (*Driver, error) {
 		return fail(vm.ErrUnsupported, err, kernelHint)
 	}
 	d.bootFiles = d.installedKernel
+	d.Store = &snapshots.Store{Dir: d.dirs.snapshots(), Pending: d.dirs.pending(), Driver: driverName, Version: version, Deleted: d.machines.Deleted}
 	if err := d.dirs.make(); err != nil {
 		return fail(nil, err, "")
 	}
@@ -183,8 +170,8 @@ func (d *Driver) Close() error {
 
 // release lets go of a machine's process, connections and console.
 func (m *machine) release() {
-	m.hangUp()
-	m.process.Release()
+	m.HangUp()
+	m.Process.Release()
 	if m.watched {
 		<-m.watching
 	}
@@ -214,7 +201,7 @@ func (d *Driver) do(ctx context.Context, op, id string, f func(m *machine) error
 		return err
 	}
 	return machines.Failure(op, id, nil, m.Turn.Run(ctx, turn.Grace, func() error {
-		if _, _, exit := d.machines.State(m); m.unsure && exit == "" {
+		if _, _, exit := d.machines.State(m); m.Unsure && exit == "" {
 			if err := d.settle(m); err != nil {
 				return fmt.Errorf("%w: its state is not known: %w", vm.ErrUnavailable, err)
 			}

@@ -25,7 +25,7 @@ func (d *Driver) installedKernel() (image, initramfs string, err error) {
 	d.booting.Lock()
 	defer d.booting.Unlock()
 	initramfs = filepath.Join(d.dirs.run, fmt.Sprintf("initramfs-%s-%.12s", k.ID, program.Digest()))
-	if exists(initramfs) {
+	if _, err := os.Stat(initramfs); err == nil {
 		return k.Image, initramfs, nil
 	}
 	temp, err := os.MkdirTemp(d.dirs.run, ".initramfs-")

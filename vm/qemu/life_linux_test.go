@@ -100,7 +100,7 @@ func TestGenerations(t *testing.T) {
 		must(disk{c}.Write(ctx, id, id, "disk"))
 		must(d.Snapshot(ctx, id, "one"))
 		must(d.Destroy(ctx, id))
-		size := allocated(t, d.dirs.snapshot(id, "one"))
+		size := allocated(t, d.Store.Path(id, "one"))
 		if i == 1 {
 			first = size
 		}

@@ -4,26 +4,15 @@ package qemu
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/link"
-)
-
-// The times that a guest has: to boot, to go on, and to stop its programs. Emulated processors are slow, and shared.
-const (
-	bootTime   = 60 * time.Second
-	wakeTime   = 20 * time.Second
-	freezeTime = 3 * time.Second
 )
 
 // Start implements vm.Provider.
@@ -36,68 +25,14 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 		if err := d.points.inject("start", id); err != nil {
 			return err
 		}
-		if err := d.run(context.Background(), m); err != nil {
-			m.unsure = true
+		if err := m.Run(context.Background(), d.conf.SetUID); err != nil {
+			m.Unsure = true
 			return err
 		}
 		d.points.reached(stepStartRunning, id)
 		d.settled(m, vm.StatusRunning)
 		return nil
 	})
-}
-
-// run lets the guest run: it boots, or goes on.
-func (d *Driver) run(ctx context.Context, m *machine) error {
-	if err := d.ask(ctx, m, "cont"); err != nil {
-		return err
-	}
-	wake := link.Wake{Time: time.Now(), Seed: make([]byte, 64), Hostname: m.spec.Hostname, Network: m.network}
-	rand.Read(wake.Seed)
-	call, limit := link.Call{Wake: &wake}, wakeTime
-	if m.cold {
-		call, limit = link.Call{Boot: &link.Boot{Wake: wake, Args: m.spec.Args, Env: m.spec.Env, Cwd: m.spec.Cwd, MaxProcesses: m.spec.MaxProcesses,
-			ReadOnly: m.spec.RootfsReadOnly, SetUID: d.conf.SetUID}}, bootTime
-	}
-	if err := d.call(ctx, m, limit, call); err != nil {
-		return err
-	}
-	m.cold = false
-	return nil
-}
-
-// call asks the guest.
-func (d *Driver) call(ctx context.Context, m *machine, limit time.Duration, call link.Call) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	m.mu.Lock()
-	client := m.link
-	m.mu.Unlock()
-	if client == nil {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(d.dirs.machine(m.Key), linkSocket))
-		if err != nil {
-			return fmt.Errorf("link to the guest: %w", err)
-		}
-		client = link.NewClient(conn, func(exit string) {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.exit = exit
-		})
-		m.mu.Lock()
-		m.link = client
-		m.mu.Unlock()
-	}
-	err := client.Call(ctx, call)
-	if err != nil && !errors.As(err, new(link.RefusedError)) {
-		return fmt.Errorf("%w: %w", vm.ErrUnavailable, err)
-	}
-	return err
-}
-
-// ask makes a request of QEMU.
-func (d *Driver) ask(ctx context.Context, m *machine, command string) error {
-	ctx, cancel := context.WithTimeout(ctx, launchTime)
-	defer cancel()
-	return m.qmp.Do(ctx, command, nil, nil)
 }
 
 // Stop implements vm.Provider. The guest's programs stop first, so that none of them runs before the guest knows the time, its name and
@@ -108,14 +43,14 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 		if status != vm.StatusRunning {
 			return vm.TransitionError("stop", id, status, vm.StatusStopped)
 		}
-		if err := d.halt(m); err != nil {
-			m.unsure = true
+		if err := m.Halt(); err != nil {
+			m.Unsure = true
 			return err
 		}
 		d.points.reached(stepStopPaused, id)
 		if err := d.points.inject("stop", id); err != nil {
-			undone := d.run(context.Background(), m)
-			m.unsure = undone != nil
+			undone := m.Run(context.Background(), d.conf.SetUID)
+			m.Unsure = undone != nil
 			return errors.Join(err, undone)
 		}
 		d.settled(m, vm.StatusStopped)
@@ -123,52 +58,35 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 	})
 }
 
-func (d *Driver) halt(m *machine) error {
-	_ = d.call(context.Background(), m, freezeTime, link.Call{Freeze: true})
-	return d.ask(context.Background(), m, "stop")
-}
-
 // settle finds out what a machine does after a call that failed, or that an earlier process made.
 func (d *Driver) settle(m *machine) error {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
-	if m.qmp == nil {
-		if err := d.connect(ctx, m); err != nil {
-			return err
-		}
-	}
-	var is struct {
-		Running bool `json:"running"`
-	}
-	if err := m.qmp.Do(ctx, "query-status", nil, &is); err != nil {
-		m.hangUp()
-		m.qmp = nil
+	running, err := m.Running(ctx)
+	if err != nil {
 		return err
 	}
 	_, status, _ := d.machines.State(m)
-	if is.Running {
-		if m.cold {
-			return d.finishRun(m, vm.StatusCreated)
-		}
-		return d.finishRun(m, vm.StatusRunning)
+	if running {
+		return d.finishRun(m)
 	}
 	if status != vm.StatusCreated {
 		status = vm.StatusStopped
 	}
-	m.unsure = false
+	m.Unsure = false
 	d.settled(m, status)
 	return nil
 }
 
 // finishRun is what is left of run, whose guest runs already.
-func (d *Driver) finishRun(m *machine, _ vm.Status) error {
-	if err := d.run(context.Background(), m); err != nil {
+func (d *Driver) finishRun(m *machine) error {
+	if err := m.Run(context.Background(), d.conf.SetUID); err != nil {
 		if !errors.As(err, new(link.RefusedError)) {
 			return err
 		}
-		m.cold = false // It has booted.
+		m.Cold = false // It has booted.
 	}
-	m.unsure = false
+	m.Unsure = false
 	d.settled(m, vm.StatusRunning)
 	return nil
 }
@@ -182,7 +100,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 	if !d.machines.BeginDestroy(m) {
 		return vm.TransitionError("destroy", id, vm.StatusDestroyed, vm.StatusDestroyed)
 	}
-	if err := m.Turn.Seize("destroy", m.process.SignalKill); err != nil {
+	if err := m.Turn.Seize("destroy", m.Process.SignalKill); err != nil {
 		d.machines.NotDestroyed(m)
 		return machines.Failure("destroy", id, nil, err)
 	}
@@ -201,12 +119,12 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 
 // end kills a machine's process and frees all that the driver holds for it. It can be repeated.
 func (d *Driver) end(m *machine, id string) error {
-	if err := m.process.Kill(); err != nil {
+	if err := m.Process.Kill(); err != nil {
 		return err
 	}
 	m.release()
 	d.points.reached(stepDestroyKilled, id)
-	if err := m.group.Remove(); err != nil {
+	if err := m.Group.Remove(); err != nil {
 		return err // The record stays until all is freed.
 	}
 	return d.remove(m.Key)
@@ -225,46 +143,30 @@ func (d *Driver) remove(key string) error {
 	return nil
 }
 
-// hangUp ends the connections to QEMU and to the guest.
-func (m *machine) hangUp() {
-	m.mu.Lock()
-	qmp, link := m.qmp, m.link
-	m.link = nil
-	m.mu.Unlock()
-	if qmp != nil {
-		_ = qmp.Close()
-	}
-	if link != nil {
-		_ = link.Close()
-	}
-}
-
 // watch waits for the end of the process, and makes it and its reason known.
 func (d *Driver) watch(m *machine) {
 	defer close(m.watching)
 	select {
-	case <-m.process.Ended:
-	case <-m.process.Joined:
+	case <-m.Process.Ended:
+	case <-m.Process.Joined:
 		select {
-		case <-m.process.Ended:
+		case <-m.Process.Ended:
 		default:
 			return // Released: the machine runs on.
 		}
 	}
 	m.Conns.End()
-	m.hangUp()
+	m.HangUp()
 	m.console.Finish()
-	m.mu.Lock()
-	reason := m.exit
-	m.mu.Unlock()
+	reason := m.Exit()
 	switch {
-	case m.group.OOMKills() > 0:
+	case m.Group.OOMKills() > 0:
 		reason = "oom"
-	case reason != "" && !strings.HasPrefix(m.process.Reason, "signal"):
-	case m.process.Reason == "" || m.process.Reason == "exited: 0": // A guest that restarts, or whose kernel panics, ends QEMU so.
+	case reason != "" && !strings.HasPrefix(m.Process.Reason, "signal"):
+	case m.Process.Reason == "" || m.Process.Reason == "exited: 0": // A guest that restarts, or whose kernel panics, ends QEMU so.
 		reason = "exited"
 	default:
-		reason = m.process.Reason
+		reason = m.Process.Reason
 	}
 	d.machines.Ended(m, reason)
 }
@@ -296,11 +198,11 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 }
 
 func (d *Driver) rename(m *machine, oldID, newID string) error {
-	if d.hasSnapshots(newID) {
+	if d.Store.HasAny(newID) {
 		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, newID)
 	}
 	from := ""
-	if d.hasSnapshots(oldID) {
+	if d.Store.HasAny(oldID) {
 		from = oldID
 	}
 	if err := d.write(m, newID, from); err != nil {
@@ -308,7 +210,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 	}
 	err := d.points.inject("rename", oldID)
 	if err == nil && from != "" {
-		err = d.moveSnapshots(from, newID)
+		err = d.Store.Move(from, newID)
 	}
 	if err != nil {
 		return errors.Join(err, d.write(m, oldID, ""))
@@ -331,8 +233,8 @@ func (d *Driver) SetWeight(_ context.Context, id string, weight int) error {
 		return machines.Failure("set weight", id, vm.ErrInvalid, fmt.Errorf("a weight of %d", weight))
 	case status == vm.StatusDestroyed:
 		return vm.TransitionError("set weight", id, status, status)
-	case m.group == nil:
+	case m.Group == nil:
 		return machines.Failure("set weight", id, vm.ErrUnsupported, cgroups.Usable())
 	}
-	return machines.Failure("set weight", id, nil, m.group.SetWeight(weight))
+	return machines.Failure("set weight", id, nil, m.Group.SetWeight(weight))
 }

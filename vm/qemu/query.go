@@ -73,14 +73,14 @@ func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, er
 	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("dial", id, status, vm.StatusRunning)
 	}
-	if m.spec.GuestIP == "" {
+	if m.Spec.GuestIP == "" {
 		return nil, machines.Failure("dial", id, vm.ErrUnsupported, errors.New("the machine has no guest address"))
 	}
 	dial := d.conf.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	conn, err := dial(ctx, "tcp", net.JoinHostPort(m.spec.GuestIP, strconv.Itoa(int(port))))
+	conn, err := dial(ctx, "tcp", net.JoinHostPort(m.Spec.GuestIP, strconv.Itoa(int(port))))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, machines.Failure("dial", id, nil, ctx.Err())
@@ -100,14 +100,14 @@ func (d *Driver) Stats(_ context.Context, id string) (vm.Stats, error) {
 		return vm.Stats{}, vm.TransitionError("stats", id, status, status)
 	}
 	stats := vm.Stats{Time: time.Now()}
-	if m.group == nil {
+	if m.Group == nil {
 		return vm.Stats{}, machines.Failure("stats", id, vm.ErrUnsupported, errors.New("the host has no control groups"))
 	}
-	stats.MemoryLimitBytes = m.limits.memoryBytes()
+	stats.MemoryLimitBytes = m.limits.MemoryBytes()
 	var errs [3]error
-	stats.CPUTime, errs[0] = m.group.CPUTime()
-	stats.MemoryBytes, stats.Processes, errs[1] = m.group.Usage()
-	stats.Weight, errs[2] = m.group.Weight()
+	stats.CPUTime, errs[0] = m.Group.CPUTime()
+	stats.MemoryBytes, stats.Processes, errs[1] = m.Group.Usage()
+	stats.Weight, errs[2] = m.Group.Weight()
 	if err := errors.Join(errs[:]...); err != nil {
 		return vm.Stats{}, machines.Failure("stats", id, nil, err)
 	}

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"errors"
+	"os"
 	"runtime"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
@@ -40,14 +41,19 @@ func Check(o vm.Options) (problems []vm.Problem) {
 	if _, err := findProgram(""); err != nil {
 		problems = append(problems, vm.Problem{Fatal: true, What: "QEMU is missing: " + err.Error(), Hint: installHint})
 	}
-	if !exists("/dev/net/tun") {
+	if !there("/dev/net/tun") {
 		problems = append(problems, vm.Problem{Fatal: true, What: "there is no /dev/net/tun", Hint: "modprobe tun"})
 	}
-	if !exists("/usr/sbin/mkfs.ext4") && !exists("/sbin/mkfs.ext4") {
+	if !there("/usr/sbin/mkfs.ext4") && !there("/sbin/mkfs.ext4") {
 		problems = append(problems, vm.Problem{Fatal: true, What: "mkfs.ext4 is missing", Hint: "apt-get install e2fsprogs"})
 	}
 	if err := cgroups.Usable(); err != nil {
 		problems = append(problems, vm.Problem{Fatal: true, What: "no usable control groups: " + err.Error(), Hint: "mount control groups (v1 or v2)"})
 	}
 	return problems
+}
+
+func there(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -134,11 +134,12 @@ var Layers = []Layer{
 	{"vm/firecracker", []string{"vm/firecracker", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/microvm/link", nil, "is spoken by both sides: what it imports is in every guest"},
 	{"vm/microvm/guest", []string{"vm/microvm/link"}, "runs as the first process of a guest, where nothing of the host is"},
+	{"vm/microvm/copies", nil, "copies files and memory, and knows no machine"},
 	{"vm/microvm/tap", []string{"vm/microvm/link"}, "joins network cards, and knows no machine"},
-	{"vm/microvm/kernel", nil, "keeps kernels, and knows no machine"},
+	{"vm/microvm/kernel", []string{"internal/flock"}, "keeps kernels, and knows no machine"},
 	{"vm/microvm/program", []string{"internal/embedded"}, "carries a program, and starts none"},
 	{"vm/qemu/qmp", nil, "asks a QEMU process, and knows no machine"},
-	{"vm/qemu", []string{"vm/qemu", "vm/microvm/kernel", "vm/microvm/link", "vm/microvm/program", "vm/microvm/tap", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
+	{"vm/qemu", []string{"vm/qemu", "vm/microvm/copies", "vm/microvm/kernel", "vm/microvm/link", "vm/microvm/program", "vm/microvm/tap", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm", nil, "the driver contract imports the standard library only"},
 	{"sandbox", nil, "the vocabulary imports the standard library only"},
 	{"agent", []string{"agent", "envd", "api", "internal"}, "the agent runs in the guest: nothing of the host is there"},
@@ -154,7 +155,7 @@ var Layers = []Layer{
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal/testspace", nil, "ends what any tests leave, and knows none"},
 	{"internal/testmachine/frame", nil, "carries output, and knows no machine"},
-	{"internal/testmachine", []string{"internal/testmachine"}, "runs any program in a machine, and knows none"},
+	{"internal/testmachine", []string{"internal/testmachine", "vm/microvm/kernel"}, "runs any program in a machine, and knows none"},
 	{"internal", []string{"internal", "vm"}, "internal packages are tools of the others"},
 }
 

@@ -1,6 +1,7 @@
 //go:build linux
 
-package qemu
+// Package spec checks what a machine is asked to be, before any effect. Its functions are pure but for looking at the paths in a spec. It may import vm.
+package spec
 
 import (
 	"cmp"
@@ -21,8 +22,8 @@ func invalid(format string, args ...any) error {
 
 func unsupported(what string) error { return fmt.Errorf("%w: %s", vm.ErrUnsupported, what) }
 
-// check refuses fields that cannot be honoured, before any effect.
-func check(spec vm.Spec) error {
+// Check refuses fields that cannot be honoured, before any effect.
+func Check(spec vm.Spec) error {
 	switch {
 	case spec.VCPUs < 0 || spec.VCPUs > 255:
 		return invalid("%d vcpus", spec.VCPUs)
@@ -49,11 +50,11 @@ func check(spec vm.Spec) error {
 		}
 		return vm.ValidateSnapshotID(ref.SnapshotID)
 	}
-	return checkCold(spec)
+	return CheckCold(spec)
 }
 
-// checkCold checks the fields that count on a cold boot only.
-func checkCold(spec vm.Spec) error {
+// CheckCold checks the fields that count on a cold boot only.
+func CheckCold(spec vm.Spec) error {
 	switch {
 	case len(spec.Mounts) > 0:
 		return unsupported("mounts: the root must be one image")
@@ -111,33 +112,41 @@ func isImage(path string) bool {
 	return err == nil && magic == [4]byte{0xe2, 0xe1, 0xf5, 0xe0}
 }
 
-// memoryMiB and the others are what a machine has, also if its spec does not say.
-func memoryMiB(spec vm.Spec) int { return cmp.Or(spec.MemoryMiB, defaultMemoryMiB) }
-func diskMiB(spec vm.Spec) int   { return cmp.Or(spec.DiskMiB, defaultDiskMiB) }
-func vcpus(spec vm.Spec) int     { return cmp.Or(spec.VCPUs, 1) }
+// What a machine has whose spec does not say: hardware has some memory, and a disk takes what is written to it.
+const (
+	DefaultMemoryMiB = 512
+	DefaultDiskMiB   = 10 << 10
+	// overheadMiB is what QEMU takes beside the guest's memory: its own, and the code that it translates.
+	overheadMiB = 256
+)
+
+// MemoryMiB and the others are what a machine has, also if its spec does not say.
+func MemoryMiB(spec vm.Spec) int { return cmp.Or(spec.MemoryMiB, DefaultMemoryMiB) }
+func DiskMiB(spec vm.Spec) int   { return cmp.Or(spec.DiskMiB, DefaultDiskMiB) }
+func VCPUs(spec vm.Spec) int     { return cmp.Or(spec.VCPUs, 1) }
 
 const cpuPeriodMicros = 100_000
 
-// limits are those of a machine from outside. A restored machine has the hardware of its snapshot, and its own limits.
-type limits struct {
+// Limits are those of a machine from outside. A restored machine has the hardware of its snapshot, and its own limits.
+type Limits struct {
 	VCPUs     int `json:"vcpus"`
 	MemoryMiB int `json:"memory_mib"`
 }
 
-// resources are the limits of a machine's control group. A QEMU process has few threads beside one for each processor.
-func (l limits) resources() *specs.LinuxResources {
+// Resources are the limits of a machine's control group. A QEMU process has few threads beside one for each processor.
+func (l Limits) Resources() *specs.LinuxResources {
 	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(64 + l.VCPUs)}}
 	quota, period := int64(l.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)
 	res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
-	limit := l.memoryBytes()
+	limit := l.MemoryBytes()
 	res.Memory = &specs.LinuxMemory{Limit: &limit}
 	return res
 }
 
-func (l limits) memoryBytes() int64 { return int64(l.MemoryMiB+overheadMiB) << 20 }
+func (l Limits) MemoryBytes() int64 { return int64(l.MemoryMiB+overheadMiB) << 20 }
 
-// ownSpec copies what the caller may change later.
-func ownSpec(spec vm.Spec) vm.Spec {
+// Own copies what the caller may change later.
+func Own(spec vm.Spec) vm.Spec {
 	spec.Args, spec.Env, spec.Mounts = slices.Clone(spec.Args), slices.Clone(spec.Env), slices.Clone(spec.Mounts)
 	if spec.RestoreFrom != nil {
 		from := *spec.RestoreFrom

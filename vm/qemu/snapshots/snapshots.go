@@ -1,6 +1,8 @@
 //go:build linux
 
-package qemu
+// Package snapshots keeps the snapshots of virtual machines of QEMU on disk, and says what they fit. It may import vm, vm/microvm/copies,
+// vm/qemu/spec and internal.
+package snapshots
 
 import (
 	"context"
@@ -18,6 +20,8 @@ import (
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/copies"
+	"github.com/rundlet/rundlet/vm/qemu/spec"
 )
 
 const (
@@ -27,8 +31,21 @@ const (
 	maxManifest = 1 << 20
 )
 
-// manifest describes a snapshot. It is written last.
-type manifest struct {
+// Store keeps the snapshots of a driver. Safe for concurrent use.
+type Store struct {
+	// Dir has a directory for each id of a machine, with its snapshots, and Pending is for what is half made or half deleted.
+	Dir, Pending string
+	// Driver is the name of the driver, and Version that of its mechanism.
+	Driver, Version string
+	// Deleted is called when a snapshot is gone.
+	Deleted func(id, name string)
+}
+
+// Path is the directory of a snapshot.
+func (s *Store) Path(id, name string) string { return filepath.Join(s.Dir, id, name) }
+
+// Manifest describes a snapshot. It is written last.
+type Manifest struct {
 	Format  int64     `json:"format"`
 	Created time.Time `json:"created_at"`
 	Version string    `json:"version"` // of QEMU
@@ -43,16 +60,16 @@ type manifest struct {
 	Files map[string]int64 `json:"files"`
 }
 
-// describe writes the manifest of the files in a directory, and makes all of them durable.
-func (d *Driver) describe(m *machine, dir string, onlyFiles bool) error {
-	root, err := os.Stat(m.spec.Rootfs)
+// Describe writes the manifest of the files in a directory, and makes all of them durable.
+func (s *Store) Describe(machine vm.Spec, khz int, dir string, onlyFiles bool) error {
+	root, err := os.Stat(machine.Rootfs)
 	if err != nil {
 		return err
 	}
-	spec := m.spec
-	spec.RestoreFrom, spec.NetNS, spec.GuestIP, spec.Weight = nil, "", "", 0
-	out := manifest{Format: manifestFormat, Created: time.Now(), Version: d.version, Arch: runtime.GOARCH, KHz: hostKHz(), Filesystem: onlyFiles,
-		Network: m.spec.NetNS != "", Spec: spec, RootBytes: root.Size(), Files: map[string]int64{}}
+	saved := machine
+	saved.RestoreFrom, saved.NetNS, saved.GuestIP, saved.Weight = nil, "", "", 0
+	out := Manifest{Format: manifestFormat, Created: time.Now(), Version: s.Version, Arch: runtime.GOARCH, KHz: khz, Filesystem: onlyFiles,
+		Network: machine.NetNS != "", Spec: saved, RootBytes: root.Size(), Files: map[string]int64{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -63,38 +80,38 @@ func (d *Driver) describe(m *machine, dir string, onlyFiles bool) error {
 			return err
 		}
 		out.Files[entry.Name()] = info.Size()
-		if err := syncPath(filepath.Join(dir, entry.Name())); err != nil {
+		if err := copies.Sync(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
-	if err := writeJSON(filepath.Join(dir, manifestFile), out); err != nil {
+	if err := copies.WriteJSON(filepath.Join(dir, manifestFile), out); err != nil {
 		return err
 	}
-	return errors.Join(syncPath(filepath.Join(dir, manifestFile)), syncPath(dir))
+	return errors.Join(copies.Sync(filepath.Join(dir, manifestFile)), copies.Sync(dir))
 }
 
-// commit gives a snapshot its name.
-func (d *Driver) commit(staging, id, name string) error {
-	parent := filepath.Join(d.dirs.snapshots(), id)
+// Commit gives a snapshot its name.
+func (s *Store) Commit(staging, id, name string) error {
+	parent := filepath.Join(s.Dir, id)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return err
 	}
-	if err := os.Rename(staging, d.dirs.snapshot(id, name)); err != nil {
+	if err := os.Rename(staging, s.Path(id, name)); err != nil {
 		return err
 	}
-	return errors.Join(syncPath(parent), syncPath(d.dirs.snapshots()))
+	return errors.Join(copies.Sync(parent), copies.Sync(s.Dir))
 }
 
-// readManifest reads the description of a snapshot: vm.ErrNotFound, vm.ErrIncompatible.
-func (d *Driver) readManifest(id, name string) (*manifest, error) {
-	dir := d.dirs.snapshot(id, name)
+// Read reads the description of a snapshot: vm.ErrNotFound, vm.ErrIncompatible.
+func (s *Store) Read(id, name string) (*Manifest, error) {
+	dir := s.Path(id, name)
 	data, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: snapshot %s of %s", vm.ErrNotFound, name, id)
 	} else if err != nil {
 		return nil, err
 	}
-	var m manifest
+	var m Manifest
 	if len(data) > maxManifest || json.Unmarshal(data, &m) != nil {
 		return nil, fmt.Errorf("%w: the description of snapshot %s of %s is damaged", vm.ErrIncompatible, name, id)
 	}
@@ -110,53 +127,55 @@ func (d *Driver) readManifest(id, name string) (*manifest, error) {
 	return &m, nil
 }
 
-// fits returns the spec of a machine that is restored from a snapshot.
-func (m *manifest) fits(d *Driver, spec vm.Spec) (vm.Spec, error) {
+// Fits returns the spec of a machine that is restored from a snapshot.
+func (m *Manifest) Fits(s *Store, asked vm.Spec) (vm.Spec, error) {
 	incompatible := func(format string, args ...any) (vm.Spec, error) {
 		return vm.Spec{}, fmt.Errorf("%w: %s", vm.ErrIncompatible, fmt.Sprintf(format, args...))
 	}
 	if m.Filesystem {
-		if err := checkCold(spec); err != nil {
+		if err := spec.CheckCold(asked); err != nil {
 			return vm.Spec{}, err
 		}
-		info, err := os.Stat(spec.Rootfs)
-		if err != nil || filepath.Base(spec.Rootfs) != filepath.Base(m.Spec.Rootfs) || info.Size() != m.RootBytes || spec.RootfsReadOnly != m.Spec.RootfsReadOnly {
+		info, err := os.Stat(asked.Rootfs)
+		if err != nil || filepath.Base(asked.Rootfs) != filepath.Base(m.Spec.Rootfs) || info.Size() != m.RootBytes || asked.RootfsReadOnly != m.Spec.RootfsReadOnly {
 			return incompatible("its root file system is %s", m.Spec.Rootfs)
 		}
-		return spec, nil
+		return asked, nil
 	}
 	out := m.Spec
-	out.NetNS, out.GuestIP, out.Weight = spec.NetNS, spec.GuestIP, spec.Weight
-	if spec.Hostname != "" {
-		out.Hostname = spec.Hostname
+	out.NetNS, out.GuestIP, out.Weight = asked.NetNS, asked.GuestIP, asked.Weight
+	if asked.Hostname != "" {
+		out.Hostname = asked.Hostname
 	}
 	info, err := os.Stat(out.Rootfs)
 	switch {
-	case m.Version != d.version || m.Arch != runtime.GOARCH:
-		return incompatible("it was made by QEMU %s on %s; this is %s on %s", m.Version, m.Arch, d.version, runtime.GOARCH)
+	case m.Version != s.Version || m.Arch != runtime.GOARCH:
+		return incompatible("it was made by QEMU %s on %s; this is %s on %s", m.Version, m.Arch, s.Version, runtime.GOARCH)
 	case err != nil || info.Size() != m.RootBytes:
 		return incompatible("its root file system %s is not as it was", out.Rootfs)
-	case m.Network && spec.NetNS == "":
+	case m.Network && asked.NetNS == "":
 		return incompatible("the machine has a network card, and no network namespace is given")
-	case !m.Network && spec.NetNS != "":
+	case !m.Network && asked.NetNS != "":
 		return incompatible("the machine has no network card")
 	}
 	return out, nil
 }
 
-func (d *Driver) hasSnapshot(id, name string) bool { return exists(d.dirs.snapshot(id, name)) }
+// Has reports whether there is a snapshot of a name, and HasAny whether an id has one.
+func (s *Store) Has(id, name string) bool { return fileExists(s.Path(id, name)) }
 
-func (d *Driver) hasSnapshots(id string) bool {
-	entries, _ := os.ReadDir(filepath.Join(d.dirs.snapshots(), id))
+// HasAny is Has of any name.
+func (s *Store) HasAny(id string) bool {
+	entries, _ := os.ReadDir(filepath.Join(s.Dir, id))
 	return len(entries) > 0
 }
 
-// snapshotsOf are the snapshots of an id, in the order in which they were made.
-func (d *Driver) snapshotsOf(id string) (names []string) {
-	entries, _ := os.ReadDir(filepath.Join(d.dirs.snapshots(), id))
+// Of are the snapshots of an id, in the order in which they were made.
+func (s *Store) Of(id string) (names []string) {
+	entries, _ := os.ReadDir(filepath.Join(s.Dir, id))
 	made := map[string]time.Time{}
 	for _, entry := range entries {
-		if m, err := d.readManifest(id, entry.Name()); err == nil {
+		if m, err := s.Read(id, entry.Name()); err == nil {
 			made[entry.Name()] = m.Created
 		}
 		names = append(names, entry.Name())
@@ -165,46 +184,47 @@ func (d *Driver) snapshotsOf(id string) (names []string) {
 	return names
 }
 
-func (d *Driver) moveSnapshots(from, to string) error {
-	if err := os.Rename(filepath.Join(d.dirs.snapshots(), from), filepath.Join(d.dirs.snapshots(), to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// Move gives the snapshots of an id to another one.
+func (s *Store) Move(from, to string) error {
+	if err := os.Rename(filepath.Join(s.Dir, from), filepath.Join(s.Dir, to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncPath(d.dirs.snapshots())
+	return copies.Sync(s.Dir)
 }
 
 // DeleteSnapshot implements vm.SnapshotDeleter.
-func (d *Driver) DeleteSnapshot(ctx context.Context, id, name string) error {
+func (s *Store) DeleteSnapshot(ctx context.Context, id, name string) error {
 	if err := errors.Join(vm.ValidateID(id), vm.ValidateSnapshotID(name), ctx.Err()); err != nil {
 		return machines.Failure("delete snapshot", id, nil, err)
 	}
-	trash, err := os.MkdirTemp(d.dirs.pending(), "delete-")
+	trash, err := os.MkdirTemp(s.Pending, "delete-")
 	if err != nil {
 		return machines.Failure("delete snapshot", id, nil, err)
 	}
 	defer os.RemoveAll(trash)
-	err = os.Rename(d.dirs.snapshot(id, name), filepath.Join(trash, "snapshot"))
+	err = os.Rename(s.Path(id, name), filepath.Join(trash, "snapshot"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	if err != nil {
 		return machines.Failure("delete snapshot", id, nil, err)
 	}
-	_ = os.Remove(filepath.Join(d.dirs.snapshots(), id)) // Succeeds if it is empty.
-	_ = syncPath(d.dirs.snapshots())
-	d.machines.Deleted(id, name)
+	_ = os.Remove(filepath.Join(s.Dir, id)) // Succeeds if it is empty.
+	_ = copies.Sync(s.Dir)
+	s.Deleted(id, name)
 	return nil
 }
 
 // Snapshots implements vm.SnapshotInspector.
-func (d *Driver) Snapshots(ctx context.Context) (all []vm.SnapshotInfo, err error) {
+func (s *Store) Snapshots(ctx context.Context) (all []vm.SnapshotInfo, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, machines.Failure("list snapshots", "", nil, err)
 	}
-	owners, err := os.ReadDir(d.dirs.snapshots())
+	owners, err := os.ReadDir(s.Dir)
 	for _, owner := range owners {
-		entries, _ := os.ReadDir(filepath.Join(d.dirs.snapshots(), owner.Name()))
+		entries, _ := os.ReadDir(filepath.Join(s.Dir, owner.Name()))
 		for _, entry := range entries {
-			info, err := d.InspectSnapshot(ctx, owner.Name(), entry.Name())
+			info, err := s.InspectSnapshot(ctx, owner.Name(), entry.Name())
 			if err != nil {
 				info = vm.SnapshotInfo{VMID: owner.Name(), SnapshotID: entry.Name(), Damaged: err.Error()}
 				if file, statErr := entry.Info(); statErr == nil {
@@ -221,22 +241,27 @@ func (d *Driver) Snapshots(ctx context.Context) (all []vm.SnapshotInfo, err erro
 }
 
 // InspectSnapshot implements vm.SnapshotInspector.
-func (d *Driver) InspectSnapshot(ctx context.Context, id, name string) (vm.SnapshotInfo, error) {
+func (s *Store) InspectSnapshot(ctx context.Context, id, name string) (vm.SnapshotInfo, error) {
 	fail := func(err error) (vm.SnapshotInfo, error) {
 		return vm.SnapshotInfo{}, machines.Failure("inspect snapshot", id, nil, err)
 	}
 	if err := errors.Join(vm.ValidateID(id), vm.ValidateSnapshotID(name), ctx.Err()); err != nil {
 		return fail(err)
 	}
-	m, err := d.readManifest(id, name)
+	m, err := s.Read(id, name)
 	if err != nil {
 		return fail(err)
 	}
 	info := vm.SnapshotInfo{VMID: id, SnapshotID: name, Filesystem: m.Filesystem, CreatedAt: m.Created,
-		Stamp: vm.Stamp{Driver: driverName, Version: m.Version, Arch: m.Arch, Platform: "tcg"}}
+		Stamp: vm.Stamp{Driver: s.Driver, Version: m.Version, Arch: m.Arch, Platform: "tcg"}}
 	for file, size := range m.Files {
-		info.Files = append(info.Files, vm.SnapshotFile{Name: file, Path: filepath.Join(d.dirs.snapshot(id, name), file), Bytes: size})
+		info.Files = append(info.Files, vm.SnapshotFile{Name: file, Path: filepath.Join(s.Path(id, name), file), Bytes: size})
 	}
 	slices.SortFunc(info.Files, func(a, b vm.SnapshotFile) int { return strings.Compare(a.Name, b.Name) })
 	return info, nil
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

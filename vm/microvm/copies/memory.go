@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package copies
 
 import (
 	"bufio"
@@ -12,14 +12,14 @@ import (
 
 const pageSize = 4096
 
-// mapping is where a process has the guest's memory.
-type mapping struct{ begin, end uint64 }
+// Mapping is where a process has the guest's memory.
+type Mapping struct{ begin, end uint64 }
 
-// findRAM finds the mapping of a file, by its inode, in a process.
-func findRAM(pid int, inode uint64, size int64) (mapping, error) {
+// FindMemory finds the mapping of a file, by its inode, in a process.
+func FindMemory(pid int, inode uint64, size int64) (Mapping, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
-		return mapping{}, err
+		return Mapping{}, err
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
@@ -28,18 +28,18 @@ func findRAM(pid int, inode uint64, size int64) (mapping, error) {
 		if len(fields) < 5 || fields[4] != fmt.Sprint(inode) {
 			continue
 		}
-		var m mapping
+		var m Mapping
 		if _, err := fmt.Sscanf(fields[0], "%x-%x", &m.begin, &m.end); err != nil {
-			return mapping{}, err
+			return Mapping{}, err
 		}
 		if int64(m.end-m.begin) == size {
 			return m, nil
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return mapping{}, err
+		return Mapping{}, err
 	}
-	return mapping{}, fmt.Errorf("process %d has not mapped the memory of the guest", pid)
+	return Mapping{}, fmt.Errorf("process %d has not mapped the memory of the guest", pid)
 }
 
 // The bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst): the guest has written to a page that is
@@ -50,8 +50,8 @@ const (
 	pageOfFile  = 1 << 61
 )
 
-// copyWritten writes the pages that a process has written to its private mapping of a file over a copy of that file.
-func copyWritten(pid int, m mapping, out *os.File) error {
+// Written writes the pages that a process has written to its private mapping of a file over a copy of that file.
+func Written(pid int, m Mapping, out *os.File) error {
 	pages, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
 	if err != nil {
 		return err

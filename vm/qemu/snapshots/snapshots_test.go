@@ -1,0 +1,96 @@
+//go:build linux
+
+package snapshots
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rundlet/rundlet/vm"
+)
+
+func store(t *testing.T) *Store {
+	t.Helper()
+	dir := t.TempDir()
+	s := &Store{Dir: filepath.Join(dir, "snapshots"), Pending: filepath.Join(dir, "pending"), Driver: "qemu", Version: "7", Deleted: func(string, string) {}}
+	for _, d := range []string{s.Dir, s.Pending} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// save makes a snapshot of one file.
+func save(t *testing.T, s *Store, spec vm.Spec, id, name string) {
+	t.Helper()
+	staging, err := os.MkdirTemp(s.Pending, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(staging, "ram"), []byte("memory"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Describe(spec, 1, staging, false), s.Commit(staging, id, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestASnapshotIsWholeOrRefused(t *testing.T) {
+	s := store(t)
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.WriteFile(root, []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	save(t, s, vm.Spec{Rootfs: root, NetNS: "/ns", Hostname: "old"}, "a", "one")
+	save(t, s, vm.Spec{Rootfs: root}, "a", "two")
+	if names := s.Of("a"); !slices.Equal(names, []string{"one", "two"}) {
+		t.Errorf("%q", names)
+	}
+	m, err := s.Read("a", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.Fits(s, vm.Spec{NetNS: "/other", GuestIP: "1.2.3.4", Hostname: "new", Rootfs: "/ignored"})
+	if err != nil || out.NetNS != "/other" || out.Hostname != "new" || out.Rootfs != root {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if _, err := m.Fits(s, vm.Spec{}); !errors.Is(err, vm.ErrIncompatible) {
+		t.Errorf("without a network: %v", err)
+	}
+	s.Version = "8"
+	if _, err := m.Fits(s, vm.Spec{NetNS: "/other"}); !errors.Is(err, vm.ErrIncompatible) || !strings.Contains(err.Error(), "7") {
+		t.Errorf("another version: %v", err)
+	}
+	if _, err := s.Read("a", "none"); !errors.Is(err, vm.ErrNotFound) {
+		t.Errorf("none: %v", err)
+	}
+	if err := os.Truncate(filepath.Join(s.Path("a", "one"), "ram"), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read("a", "one"); !errors.Is(err, vm.ErrIncompatible) {
+		t.Errorf("a file that was cut: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(s.Path("a", "two"), manifestFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Snapshots(t.Context())
+	if err != nil || len(all) != 2 || all[0].Damaged == "" || all[1].Damaged == "" {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for _, name := range []string{"one", "two", "never"} {
+		if err := s.DeleteSnapshot(t.Context(), "a", name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if s.HasAny("a") {
+		t.Error("something is left")
+	}
+	if left, err := os.ReadDir(s.Pending); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
