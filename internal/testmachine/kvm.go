@@ -5,8 +5,6 @@ package testmachine
 import (
 	"context"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
@@ -32,21 +30,3 @@ func KVMWorks(ctx context.Context, k kernel.Tree) bool {
 
 // Nothing is a command that every machine has, and that only succeeds.
 const Nothing = "nothing"
-
-// hostKHz is the frequency of this host's processor, which an emulated one has, too; 0 if
-// the host does not say.
-func hostKHz() int {
-	data, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(data)) {
-		name, value, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(name) != "cpu MHz" {
-			continue
-		}
-		mhz, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-		if err != nil {
-			return 0
-		}
-		return int(mhz * 1000)
-	}
-	return 0
-}

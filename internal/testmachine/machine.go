@@ -187,7 +187,7 @@ func (c Config) arguments(dir string) []string {
 	accel, cpu, clock := "tcg,thread=multi,tb-size=512", "EPYC,-smap,-smep", ""
 	if c.KVM {
 		accel, cpu = "kvm", "host"
-	} else if khz := hostKHz(); khz > 0 {
+	} else if khz := kernel.HostKHz(); khz > 0 {
 		clock = fmt.Sprintf(" tsc_early_khz=%d tsc=reliable", khz)
 	}
 	arguments := []string{

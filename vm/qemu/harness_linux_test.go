@@ -28,6 +28,7 @@ var shared = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "qemushared"); err != nil {
 		return "", err
 	}
+	sharedDir = dir
 	root := filepath.Join(dir, "root")
 	for _, sub := range append([]string{"", "proc", "sys", "dev", "tmp", "etc", "mnt"}, vmtest.MountPoints()...) {
 		if err := os.MkdirAll(filepath.Join(root, sub), 0o755); err != nil {
@@ -48,9 +49,12 @@ var shared = sync.OnceValues(func() (dir string, err error) {
 	return dir, os.Rename(image.Path, filepath.Join(dir, "image"))
 })
 
+// sharedDir is empty until there is one.
+var sharedDir string
+
 func removeShared() {
-	if dir, _ := shared(); dir != "" {
-		_ = os.RemoveAll(dir)
+	if sharedDir != "" {
+		_ = os.RemoveAll(sharedDir)
 	}
 }
 

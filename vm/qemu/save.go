@@ -9,7 +9,7 @@ import (
 	"os"
 
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/qemu/monitor"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
 // Snapshot implements vm.Provider.
@@ -51,7 +51,7 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 		if err := errors.Join(d.points.inject("snapshot", id), ctx.Err()); err != nil {
 			return err
 		}
-		if err := d.Store.Describe(m.Spec, monitor.HostKHz(), staging, onlyFiles); err != nil {
+		if err := d.Store.Describe(m.Spec, kernel.HostKHz(), staging, onlyFiles); err != nil {
 			return err
 		}
 		if err := d.Store.Commit(staging, id, snapshot); err != nil {

@@ -3,7 +3,6 @@
 package monitor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
 	"github.com/rundlet/rundlet/vm/microvm/link"
 	"github.com/rundlet/rundlet/vm/microvm/tap"
 	"github.com/rundlet/rundlet/vm/qemu/qmp"
@@ -146,25 +146,10 @@ func machineArguments(m *VM) []string {
 // kernelArguments are the guest kernel's command line. The frequency is the host's: the kernel measures it wrongly, or not at all, on a busy one.
 func kernelArguments() string {
 	clock := ""
-	if khz := HostKHz(); khz > 0 {
+	if khz := kernel.HostKHz(); khz > 0 {
 		clock = fmt.Sprintf(" tsc_early_khz=%d tsc=reliable", khz)
 	}
 	return "quiet reboot=t panic=-1 no_timer_check random.trust_cpu=on mitigations=off cgroup_no_v1=all net.ifnames=0" + clock
-}
-
-// HostKHz is the frequency of this host's processor, which an emulated one has, too; 0 if the host does not say.
-func HostKHz() int {
-	data, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range bytes.Lines(data) {
-		name, value, _ := strings.Cut(string(line), ":")
-		if strings.TrimSpace(name) != "cpu MHz" {
-			continue
-		}
-		if mhz, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil {
-			return int(mhz * 1000)
-		}
-	}
-	return 0
 }
 
 // start starts the program with its files, in the present network namespace.

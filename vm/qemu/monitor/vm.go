@@ -76,7 +76,9 @@ func (m *VM) Running(ctx context.Context) (bool, error) {
 	}
 	if err := m.qmp.Do(ctx, "query-status", nil, &is); err != nil {
 		m.HangUp()
+		m.mu.Lock()
 		m.qmp = nil
+		m.mu.Unlock()
 		return false, err
 	}
 	return is.Running, nil
