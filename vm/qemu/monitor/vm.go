@@ -144,7 +144,7 @@ func (m *VM) call(ctx context.Context, limit time.Duration, call link.Call) erro
 	if client == nil {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(m.Dir, linkSocket))
 		if err != nil {
-			return fmt.Errorf("link to the guest: %w", err)
+			return fmt.Errorf("%w: link to the guest: %w", vm.ErrUnavailable, err)
 		}
 		client = link.NewClient(conn, func(exit string) {
 			m.mu.Lock()
