@@ -139,7 +139,7 @@ func openPort(name string) (*os.File, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("there is no serial port %s", name)
+			return nil, fmt.Errorf("serial port %s not found", name)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func List(dir string) ([]Kernel, error) {
 	return all, err
 }
 
-// Remove removes a kernel, also a damaged one: fs.ErrNotExist. It removes the one that new machines boot only if there is no other. Machines
+// Remove removes a kernel, also a damaged one: fs.ErrNotExist. The one that new machines boot is removed only if it is the last. Machines
 // that run, and snapshots with memory, need no kernel's file.
 func Remove(dir, id string) (err error) {
 	home := filepath.Join(dir, id)

@@ -48,7 +48,7 @@ type Boot struct {
 	Env          []string `json:"env,omitempty"`
 	Cwd          string   `json:"cwd,omitempty"`
 	MaxProcesses int      `json:"max_processes,omitempty"`
-	// ReadOnly: there is no disk to write to.
+	// ReadOnly says that the machine has no disk.
 	ReadOnly bool `json:"read_only,omitempty"`
 	// SetUID are absolute paths of files of root that become set-uid, where there are such files.
 	SetUID []string `json:"set_uid,omitempty"`

@@ -183,7 +183,7 @@ func TestFramesGoBothWays(t *testing.T) {
 	})
 }
 
-// arp asks who has the card's address.
+// arp sends a request for the card's address.
 func (p *pair) arp() []byte {
 	request := []byte{0, 1, 8, 0, 6, 4, 0, 1}
 	request = append(append(request, p.far...), 10, 0, 0, 1)
@@ -213,7 +213,7 @@ func TestTheKernelOfTheNamespaceAnswersNothing(t *testing.T) {
 		}
 		return netlink.NeighSet(&netlink.Neigh{LinkIndex: far.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.IPv4(10, 0, 0, 2), HardwareAddr: p.mac})
 	})
-	// It does while there is no device.
+	// Before the device is made, the kernel answers.
 	if err := p.connect(t.Context()); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Fatalf("a connection without a device: %v", err)
 	}

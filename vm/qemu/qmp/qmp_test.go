@@ -284,7 +284,7 @@ func TestCloseEndsARequest(t *testing.T) {
 
 func TestDial(t *testing.T) {
 	if _, err := Dial(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
-		t.Error("there is no socket")
+		t.Error("a socket that does not exist was dialed")
 	}
 	none := func(net.Conn, string) bool { return false }
 	if _, err := Dial(t.Context(), serve(t, "not QMP\n", none)); err == nil {
