@@ -31,9 +31,8 @@ type baseImages struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	one sync.Mutex // of now
-
 	mu     sync.Mutex
+	last   *attempt // of now
 	making bool
 	tried  int
 	failed int // in a row, of the same
@@ -109,27 +108,56 @@ func (b *baseImages) ready(base hostbase.Base) bool {
 	return false
 }
 
-// now makes the image of a base unless there is one, and returns when it is there.
+// attempt is one making of an image that callers wait for.
+type attempt struct {
+	done  chan struct{} // Closed when err and ended are valid.
+	err   error
+	ended time.Time
+}
+
+// retryAfter is how long callers get the error of a making that failed: another one copies all of the host's /usr again.
+const retryAfter = 30 * time.Second
+
+// now makes the image of a base unless there is one, and returns when it is there. All callers wait for the same one, and it goes on when
+// they do not.
 func (b *baseImages) now(ctx context.Context, base hostbase.Base) error {
 	if base.HasImage() {
 		return nil
 	}
-	b.one.Lock()
-	defer b.one.Unlock()
-	if base.HasImage() {
-		return nil
-	}
-	done := make(chan error, 1)
-	b.wg.Go(func() { done <- b.make(base) })
+	a := b.attempt(base)
 	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("make an image of the base template: %w", err)
+	case <-a.done:
+		if a.err != nil {
+			return fmt.Errorf("make an image of the base template: %w", a.err)
 		}
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("an image of the base template is being made: %w", ctx.Err())
 	}
+}
+
+// attempt returns the making that is under way, or that failed a short time ago, or else begins one.
+func (b *baseImages) attempt(base hostbase.Base) *attempt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.last; a != nil {
+		select {
+		case <-a.done:
+			if a.err != nil && time.Since(a.ended) < retryAfter {
+				return a
+			}
+		default:
+			return a
+		}
+	}
+	a := &attempt{done: make(chan struct{})}
+	b.last = a
+	b.wg.Go(func() {
+		defer close(a.done)
+		a.err = b.make(base)
+		a.ended = time.Now()
+	})
+	return a
 }
 
 // storedImage reports, of a base, whether the template that is stored is its image. A node beside

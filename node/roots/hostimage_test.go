@@ -3,6 +3,7 @@
 package roots
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log"
@@ -13,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -59,6 +62,43 @@ func TestAnImageOfTheBaseIsMadeOnceInTheBackground(t *testing.T) {
 	if err := images.close(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A driver that takes only images has no base before: all creates wait for one making, and one that failed is not repeated by each of them.
+func TestAllWaitForTheSameImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		made := 0
+		base, room := smallBase(t), make(chan int64)
+		images := newBaseImages(slog.New(slog.DiscardHandler), func() (int64, error) { made++; return <-room, nil })
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := make(chan error, 3)
+		for range 2 {
+			go func() { errs <- images.now(ctx, base) }()
+		}
+		synctest.Wait()
+		cancel()
+		for range 2 {
+			if err := <-errs; !errors.Is(err, context.Canceled) {
+				t.Errorf("of a caller that left: %v", err)
+			}
+		}
+		go func() { errs <- images.now(t.Context(), base) }()
+		synctest.Wait()
+		room <- 0
+		failed := <-errs
+		if failed == nil || made != 1 {
+			t.Errorf("without room: %v, begun %d times", failed, made)
+		}
+		if err := images.now(t.Context(), base); err == nil || err.Error() != failed.Error() || made != 1 {
+			t.Errorf("at once again: %v, begun %d times", err, made)
+		}
+		time.Sleep(retryAfter)
+		go func() { errs <- images.now(t.Context(), base) }()
+		room <- 1 << 30
+		if err := errors.Join(<-errs, images.now(t.Context(), base)); err != nil || made != 2 || !base.HasImage() {
+			t.Errorf("with room: %v, begun %d times", err, made)
+		}
+	})
 }
 
 func TestWithoutRoomThereIsNoImage(t *testing.T) {
