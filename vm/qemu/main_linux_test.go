@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,9 @@ func TestMain(m *testing.M) {
 	removeShared()
 	os.Exit(code)
 }
+
+// tick is how often the guest's program does something.
+const tick = 10 * time.Millisecond
 
 // guestMain is the first program of test guests: a memory of keys and values over HTTP on the agent's port, an echo port, and a console
 // printer.
@@ -87,6 +91,13 @@ func guestMain() {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprint(w, vmtest.Look(strings.Split(string(body), "\x00")...))
 	})
+	var ticks atomic.Int64
+	mux.HandleFunc("GET /ticks", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, ticks.Load()) })
+	go func() {
+		for range time.Tick(tick) {
+			ticks.Add(1)
+		}
+	}()
 	go echoServer()
 	fmt.Println("guest ready")
 	fmt.Println(http.ListenAndServe(":49983", mux))
