@@ -42,6 +42,12 @@ func (m *Machine) Init(id, key string) {
 	m.id, m.Key, m.ended = id, cmp.Or(key, newKey()), make(chan struct{})
 }
 
+// ID is the machine's id, for the holder of its turn.
+func (m *Machine) ID() string { return m.id }
+
+// Done is closed when the machine's processes have ended.
+func (m *Machine) Done() <-chan struct{} { return m.ended }
+
 func newKey() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // Never fails.
@@ -77,6 +83,13 @@ func (t *Table[M]) Close() (all []M, first bool) {
 		}
 	}
 	return all, true
+}
+
+// Closed reports whether Close was called.
+func (t *Table[M]) Closed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
 }
 
 // Reserve takes the id of a machine that queries do not show yet: vm.ErrAlreadyExists.
@@ -161,6 +174,15 @@ func (t *Table[M]) All() (all []M) {
 		}
 	}
 	return all
+}
+
+// Keys returns those of all machines.
+func (t *Table[M]) Keys() map[string]bool {
+	keys := map[string]bool{}
+	for _, m := range t.All() {
+		keys[m.base().Key] = true
+	}
+	return keys
 }
 
 // Views are the machines that queries show, by their ids.

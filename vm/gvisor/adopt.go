@@ -55,7 +55,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	lost = map[string]string{}
 	var dead []string // Keys.
 	var found []*adoption
-	keys := d.machines.keys()
+	keys := d.machines.Keys()
 	for _, entry := range entries {
 		key, isRecord := strings.CutSuffix(entry.Name(), ".json")
 		if !isRecord || keys[key] {
@@ -86,7 +86,9 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		case a.err != nil:
 			err = errors.Join(err, failure("adopt", a.r.ID, nil, a.err))
 		default:
-			adopted = append(adopted, d.machines.view(a.m))
+			if view, ok := d.machines.View(a.r.ID); ok {
+				adopted = append(adopted, view)
+			}
 		}
 	}
 	for _, entry := range entries {
@@ -99,7 +101,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	if err != nil {
 		return adopted, lost, err
 	}
-	d.dirs.RemoveUnclaimed(d.machines.keys)
+	d.dirs.RemoveUnclaimed(d.machines.Keys)
 	_ = d.engines.remove() // What is not certain is kept.
 	return adopted, lost, nil
 }
@@ -166,7 +168,7 @@ func readRecord(file string) (record, error) {
 
 // adopt takes over one machine. The error is a lostError if it is gone.
 func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
-	if r.BootID != files.BootID() {
+	if r.BootID != process.BootID() {
 		return nil, lostError("the host was restarted")
 	}
 	if r.SandboxPID == 0 {
@@ -177,7 +179,8 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	}
 	m := newMachine(r.ID, r.Key)
 	m.created, m.spec, m.pending, m.cold, m.resume, m.setUID, m.oneLayer, m.savedRoot = r.Created, r.Spec, r.Pending, r.Cold, r.Resume, r.SetUID, r.OneLayer, r.SavedRoot
-	m.status, m.unsure = r.Status, true
+	m.unsure = true
+	d.machines.SetStatus(m, r.Status)
 	if r.Cgroup.Cgroup != nil {
 		m.group = &cgroups.Group{CgroupJSON: r.Cgroup}
 	}
@@ -209,13 +212,18 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 	if m.console, err = console.Open(filepath.Join(bundle, consoleFile)); err != nil {
 		m.console = console.None() // A machine is worth more than what it prints.
 	}
-	m.snapshots = d.snapshots.Of(r.ID)
 	if err := d.meet(ctx, m); err != nil {
 		return nil, err
 	}
-	if err := d.machines.add(m); err != nil {
+	if err := d.machines.Reserve(m); errors.Is(err, vm.ErrAlreadyExists) {
+		return nil, lostError("another machine has the id " + r.ID)
+	} else if err != nil {
 		return nil, err
 	}
+	m.watched = true
+	go m.watch(&d.machines)
+	_, status, _ := d.machines.State(m)
+	d.machines.Show(m, status, d.snapshots.Of)
 	return m, nil
 }
 
@@ -232,8 +240,8 @@ func (m *machine) gone() error {
 func (d *Driver) meet(ctx context.Context, m *machine) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	_ = m.turn.Lock(context.WithoutCancel(ctx), "adopt") // Not shared yet.
-	err := m.turn.Run(ctx, 0, func() error {
+	_ = m.Turn.Lock(context.WithoutCancel(ctx), "adopt") // Not shared yet.
+	err := m.Turn.Run(ctx, 0, func() error {
 		err := d.records.settle(m)
 		if err == nil {
 			m.settleLimit(func() {}) // The process before may have died in the middle of a save.
@@ -252,7 +260,13 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 		case <-ctx.Done():
 		}
 	}
-	d.machines.assume(m)
+	// The one that it must have had last; the record of an earlier version has none.
+	if _, status, _ := d.machines.State(m); status == "" {
+		d.machines.SetStatus(m, vm.StatusRunning)
+		if m.pending != "" {
+			d.machines.SetStatus(m, vm.StatusStopped)
+		}
+	}
 	return nil
 }
 
@@ -269,7 +283,7 @@ func clean(dirs files.Dirs, keys []string) {
 		}
 	}
 	for _, key := range keys {
-		if r, err := readRecord(dirs.Record(key)); err == nil && r.BootID == files.BootID() {
+		if r, err := readRecord(dirs.Record(key)); err == nil && r.BootID == process.BootID() {
 			killRecorded(r.SandboxPID, r.SandboxStart)
 			killRecorded(r.GoferPID, r.GoferStart)
 		}

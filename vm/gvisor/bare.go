@@ -29,19 +29,19 @@ import (
 // rescue and for measuring the bare mechanism; the agent is the ordinary way.
 // The caller sets the streams, which should be pipes, and runs it.
 func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
-	m, err := d.machines.find("exec", id)
+	m, err := d.machines.Find("exec", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.machines.state(m); status != vm.StatusRunning {
+	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
-	flags := oci.Flags(m.spec, d.dirs.Images(m.key))
+	flags := oci.Flags(m.spec, d.dirs.Images(m.Key))
 	argv := []string{"runsc", "--root=" + d.dirs.Root()}
 	for _, name := range slices.Sorted(maps.Keys(flags)) {
 		argv = append(argv, "--"+name+"="+flags[name])
 	}
-	argv = append(argv, "exec", m.key)
+	argv = append(argv, "exec", m.Key)
 	path := specutils.ExePath
 	if m.engine != d.engines.current && m.engine != "" {
 		path = d.engines.kept.Path(m.engine)
@@ -53,11 +53,11 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 // and file server. Its memory and processor time are charged to them and to their
 // children.
 func (d *Driver) Processes(id string) ([]int, error) {
-	m, err := d.machines.find("processes", id)
+	m, err := d.machines.Find("processes", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.machines.state(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
+	if _, status, _ := d.machines.State(m); status != vm.StatusRunning && status != vm.StatusStopped || m.sandbox == nil {
 		return nil, vm.TransitionError("processes", id, status, vm.StatusRunning)
 	}
 	pids := []int{m.sandbox.PID}

@@ -36,7 +36,7 @@ func TestEveryProcessOfAMachineIsInItsGroup(t *testing.T) {
 func checkGroup(t *testing.T, d *Driver, id string) {
 	t.Helper()
 	m := mustFind(t, d, id)
-	data, err := os.ReadFile(filepath.Join(d.dirs.Bundle(m.key), launch.FileName))
+	data, err := os.ReadFile(filepath.Join(d.dirs.Bundle(m.Key), launch.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func checkGroup(t *testing.T, d *Driver, id string) {
 			if os.IsNotExist(err) {
 				continue // It has ended.
 			}
-			if n := strings.Count(string(text), d.dirs.Cgroup(m.key)+"\n"); err != nil || n != len(m.group.ProcsFiles()) {
+			if n := strings.Count(string(text), d.dirs.Cgroup(m.Key)+"\n"); err != nil || n != len(m.group.ProcsFiles()) {
 				t.Errorf("%s: %s, %v:\n%s", id, thread, err, text)
 			}
 		}

@@ -22,7 +22,7 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	t.Helper()
 	m := mustFind(t, d.(*Driver), id)
 	dirs := d.(*Driver).dirs
-	private := []string{dirs.Bundle(m.key), dirs.Record(m.key)}
+	private := []string{dirs.Bundle(m.Key), dirs.Record(m.Key)}
 	// What Go and gVisor need to run, and which is not a file of the host.
 	common := []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/root", "/root/*",
 		// The runtime of Go reads anew how many processors it may use.
@@ -34,15 +34,15 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	all := []vmtest.Confined{
 		// The sentry traces its guest's threads.
 		{Name: "sentry", PID: m.sandbox.PID, Private: private, Capabilities: append(slices.Clone(files), unix.CAP_SYS_PTRACE),
-			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), consoleFile),
-				filepath.Join(dirs.Images(m.key), "runsc-filestore-*"))},
+			Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.Key), consoleFile),
+				filepath.Join(dirs.Images(m.Key), "runsc-filestore-*"))},
 	}
 	if m.gofer == nil { // The sentry reads the root.
 		all[0].Files = append(all[0].Files, m.spec.Rootfs)
 		return all
 	}
 	return append(all, vmtest.Confined{Name: "file server", PID: m.gofer.PID, Capabilities: append(slices.Clone(files), unix.CAP_SYS_CHROOT),
-		Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.key), "config.json"))})
+		Files: append(slices.Concat(common, tasks), filepath.Join(dirs.Bundle(m.Key), "config.json"))})
 }
 
 const suiteCrashEnv = "GVISOR_TEST_SUITE_CRASH"

@@ -1,42 +1,17 @@
 package gvisor
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
-
-// points are the holds and failures that a case asked for, by "op id".
-type points struct {
-	mu   sync.Mutex
-	hold map[string]func()
-	fail map[string]error
-}
-
-func (p *points) reach(op, id string) error {
-	p.mu.Lock()
-	hold, err := p.hold[op+" "+id], p.fail[op+" "+id]
-	delete(p.hold, op+" "+id)
-	delete(p.fail, op+" "+id)
-	p.mu.Unlock()
-	if hold != nil {
-		hold()
-	}
-	return err
-}
 
 func TestConformance(t *testing.T) {
 	h := conformance(t)
@@ -58,17 +33,17 @@ func TestConformanceOfImages(t *testing.T) {
 // conformance is the harness of machines whose root is a directory, but for mounts.
 func conformance(t *testing.T) vmtest.Harness {
 	needRoot(t)
-	var all sync.Map      // *Driver to *points
+	var all sync.Map      // *Driver to *vmtest.Points
 	var reopened sync.Map // *Driver to Config
 	with := func(d *Driver) *Driver {
-		p := &points{hold: map[string]func(){}, fail: map[string]error{}}
-		d.points.halfWay = p.reach
+		p := &vmtest.Points{}
+		d.points.halfWay = p.Reach
 		all.Store(d, p)
 		return d
 	}
-	of := func(d vm.Runtime) *points {
+	of := func(d vm.Runtime) *vmtest.Points {
 		p, _ := all.Load(d)
-		return p.(*points)
+		return p.(*vmtest.Points)
 	}
 	return vmtest.Harness{
 		New: func(t *testing.T) vm.Runtime {
@@ -149,39 +124,22 @@ func conformance(t *testing.T) vmtest.Harness {
 			reopened.Store(again, again.conf)
 			return with(again)
 		},
-		Hold: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
-			entered, released := make(chan struct{}), make(chan struct{})
-			p := of(d)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.hold[op+" "+id] = func() { close(entered); <-released }
-			return entered, sync.OnceFunc(func() { close(released) })
-		},
-		Fail: func(t *testing.T, d vm.Runtime, op, id string) {
-			p := of(d)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.fail[op+" "+id] = unix.EIO
-		},
+		Hold: func(_ *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) { return of(d).Hold(op, id) },
+		Fail: func(_ *testing.T, d vm.Runtime, op, id string) { of(d).Fail(op, id) },
 		Hang: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
 			entered := make(chan struct{})
 			if op != "create" {
 				close(entered)
-				return entered, freeze(t, mustFind(t, d.(*Driver), id).sandbox.PID)
+				return entered, vmtest.Freeze(t, mustFind(t, d.(*Driver), id).sandbox.PID)
 			}
 			release := make(chan func(), 1)
-			p := of(d)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.hold[op+" "+id] = func() {
+			forget := of(d).At(op, id, func() {
 				m := d.(*Driver).unfinished(id)
-				release <- freeze(t, m.sandbox.PID)
+				release <- vmtest.Freeze(t, m.sandbox.PID)
 				close(entered)
-			}
+			})
 			return entered, func() {
-				p.mu.Lock()
-				delete(p.hold, op+" "+id)
-				p.mu.Unlock()
+				forget()
 				select {
 				case thaw := <-release:
 					thaw()
@@ -192,47 +150,14 @@ func conformance(t *testing.T) vmtest.Harness {
 	}
 }
 
-// freeze stops a process until thaw is called, which may be more than once.
-func freeze(t *testing.T, pid int) (thaw func()) {
-	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Error(err)
-		return func() {}
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0); err != nil {
-		t.Error(err)
-	}
-	// The threads stop one after the other.
-	for deadline := time.Now().Add(time.Minute); !stopped(pid); <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Errorf("process %d does not stop", pid)
-			break
-		}
-	}
-	return sync.OnceFunc(func() {
-		_ = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0) // It may have been killed.
-		_ = unix.Close(fd)
-	})
-}
-
-// stopped reports whether all threads of a process are.
-func stopped(pid int) bool {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	for _, thread := range threads {
-		data, err := os.ReadFile(thread)
-		if err == nil && !strings.HasPrefix(string(data[bytes.LastIndexByte(data, ')')+1:]), " T") {
-			return false
-		}
-	}
-	return true
-}
-
 // unfinished returns a machine in the middle of its creation.
 func (d *Driver) unfinished(id string) *machine {
-	d.machines.mu.Lock()
-	defer d.machines.mu.Unlock()
-	return d.machines.machines[id]
+	for _, m := range d.machines.All() {
+		if other, _, _ := d.machines.State(m); other == id {
+			return m
+		}
+	}
+	return nil
 }
 
 // closeAll closes the drivers with the directories of conf.
@@ -250,7 +175,7 @@ func closeAll(t *testing.T, drivers *sync.Map, conf Config) {
 
 func mustFind(t testing.TB, d *Driver, id string) *machine {
 	t.Helper()
-	m, err := d.machines.find("find", id)
+	m, err := d.machines.Find("find", id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/sandbox"
 
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
@@ -13,23 +14,23 @@ import (
 // writeState writes the state file such that it is never seen half.
 func (m *machine) writeState(file string, status container.Status) error {
 	m.c.Status = status
-	return files.WriteJSON(file, m.c)
+	return durable.WriteJSON(file, m.c)
 }
 
 // container makes gVisor's object for the sandbox of a machine from what its record says.
 func (m *machine) container(dirs files.Dirs) *container.Container {
-	id := container.FullID{SandboxID: m.key, ContainerID: m.key}
+	id := container.FullID{SandboxID: m.Key, ContainerID: m.Key}
 	c := &container.Container{
-		ID:        m.key,
+		ID:        m.Key,
 		Spec:      oci.Spec(m.spec, m.oneLayer),
-		BundleDir: dirs.Bundle(m.key),
+		BundleDir: dirs.Bundle(m.Key),
 		CreatedAt: m.created,
 		Status:    container.Created,
 		Saver:     container.StateFile{RootDir: dirs.Root(), ID: id},
 		Sandbox: &sandbox.Sandbox{
-			ID:                m.key,
+			ID:                m.Key,
 			StartTime:         m.created,
-			ControlSocketPath: dirs.Socket(m.key),
+			ControlSocketPath: dirs.Socket(m.Key),
 		},
 	}
 	c.Sandbox.SetRootDir(dirs.Root())

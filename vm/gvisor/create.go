@@ -32,15 +32,15 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 	if err := errors.Join(vm.ValidateID(id), ctx.Err()); err != nil {
 		return failure("create", id, nil, err)
 	}
-	m, err := d.machines.reserve(id)
-	if err != nil {
+	m := newMachine(id, "")
+	if err := d.machines.Reserve(m); err != nil {
 		return failure("create", id, nil, err)
 	}
 	// It is broken off when ctx ends, so it is waited for.
 	spec = ownSpec(spec)
-	_ = m.turn.Lock(context.WithoutCancel(ctx), "create") // Not shared yet.
-	return failure("create", id, nil, m.turn.Run(ctx, turn.Bound, func() error {
-		bundle, finished := d.dirs.Bundle(m.key), make(chan struct{})
+	_ = m.Turn.Lock(context.WithoutCancel(ctx), "create") // Not shared yet.
+	return failure("create", id, nil, m.Turn.Run(ctx, turn.Bound, func() error {
+		bundle, finished := d.dirs.Bundle(m.Key), make(chan struct{})
 		defer close(finished)
 		stop := context.AfterFunc(ctx, func() { breakOff(bundle, finished) })
 		defer stop()
@@ -48,7 +48,7 @@ func (d *Driver) Create(ctx context.Context, id string, spec vm.Spec) (err error
 		if err == nil {
 			return nil
 		}
-		d.machines.release(id)
+		d.machines.Release(m)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
@@ -76,9 +76,11 @@ func breakOff(bundle string, finished <-chan struct{}) {
 
 const breakOffInterval = 50 * time.Millisecond
 
+// newMachine returns the machine of an id; key is that of an earlier process, and empty for a new one.
 func newMachine(id, key string) *machine {
-	return &machine{id: id, key: key, created: time.Now(),
-		ended: make(chan struct{}), watching: make(chan struct{})}
+	m := &machine{created: time.Now(), watching: make(chan struct{})}
+	m.Init(id, key)
+	return m
 }
 
 // create is for the holder of the turn. stop ends the breaking off, and reports
@@ -105,7 +107,7 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	m.spec, m.setUID, m.oneLayer = spec, d.conf.SetUID, oneLayer(spec, from)
 	m.spec.RestoreFrom = nil
 	if !d.limits && d.conf.Cgroups != "off" && (m.spec.VCPUs > 0 || m.spec.MemoryMiB > 0 || m.spec.Weight > 0) {
-		return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrUnsupported,
+		return &vm.Error{Op: "create", ID: m.ID(), Kind: vm.ErrUnsupported,
 			Err:  fmt.Errorf("cpu and memory limits: this host has no usable control groups: %w", cgroups.Usable()),
 			Hint: "mount control groups (v1 or v2), or switch limits off"}
 	}
@@ -121,30 +123,31 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	m.resume = ref != nil && ref.ResumeImmediately
 	if ref != nil && !m.resume {
 		// Links: the snapshot may be deleted before Start.
-		m.pending = d.dirs.Images(m.key)
+		m.pending = d.dirs.Images(m.Key)
 		if err := snapshots.LinkImages(images, m.pending); err != nil {
 			return err
 		}
-		d.points.reached(stepCreateLinked, m.id)
+		d.points.reached(stepCreateLinked, m.ID())
 	}
 	if err := d.boot(m, images, from); err != nil {
 		return err
 	}
-	if err := errors.Join(d.points.inject("create", m.id), ctx.Err()); err != nil {
+	if err := errors.Join(d.points.inject("create", m.ID()), ctx.Err()); err != nil {
 		return err
 	}
 	if m.resume {
-		d.points.reached(stepCreateLoading, m.id)
+		d.points.reached(stepCreateLoading, m.ID())
 		if err := m.load(&d.headroom, images); err != nil {
-			return restoreError(m.id, err)
+			return restoreError(m.ID(), err)
 		}
-		d.points.reached(stepCreateRunning, m.id)
+		d.points.reached(stepCreateRunning, m.ID())
 		status, m.cold = vm.StatusRunning, false
 	}
 	if !stop() || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	status = d.machines.show(m, status, func() []string { return d.snapshots.Of(m.id) })
+	d.machines.Show(m, status, d.snapshots.Of)
+	_, status, _ = d.machines.State(m)
 	runsc := container.Created
 	if status == vm.StatusRunning {
 		runsc = container.Running
@@ -168,31 +171,31 @@ func ownSpec(spec vm.Spec) vm.Spec {
 // the point where a program can be started or a snapshot loaded. The sandbox of
 // a cold machine takes its files from images, whose manifest is from.
 func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err error) {
-	bundle := d.dirs.Bundle(m.key)
-	if err := d.dirs.MakeMachine(m.key); err != nil {
+	bundle := d.dirs.Bundle(m.Key)
+	if err := d.dirs.MakeMachine(m.Key); err != nil {
 		return err
 	}
 	if m.console, err = console.Open(filepath.Join(bundle, consoleFile)); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
-	d.points.reached(stepCreateBundle, m.id)
+	d.points.reached(stepCreateBundle, m.ID())
 	if d.limits {
 		if err := d.node.limit(d.dirs.CgroupParent()); err != nil {
 			return err
 		}
-		if m.group, err = cgroups.New(d.dirs.Cgroup(m.key), resources(m.spec, d.node.limits.SandboxTasks), m.spec.Weight); err != nil {
+		if m.group, err = cgroups.New(d.dirs.Cgroup(m.Key), resources(m.spec, d.node.limits.SandboxTasks), m.spec.Weight); err != nil {
 			return err
 		}
 	}
-	d.points.reached(stepCreateCgroup, m.id)
-	if err := writeBundle(bundle, d.engines.kept.Path(m.engine), m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Images(m.key), d.conf.setUIDFor(from), m.oneLayer, m.savedRoot); err != nil {
+	d.points.reached(stepCreateCgroup, m.ID())
+	if err := writeBundle(bundle, d.engines.kept.Path(m.engine), m.spec, m.group, d.node.limits.SandboxTasks, images, d.dirs.Images(m.Key), d.conf.setUIDFor(from), m.oneLayer, m.savedRoot); err != nil {
 		return err
 	}
-	if err := d.records.write(m, m.id, ""); err != nil {
+	if err := d.records.write(m, m.ID(), ""); err != nil {
 		return err
 	}
-	d.points.reached(stepCreateRecord, m.id)
-	if m.runsc, err = runscConfig(d.dirs, m.key, d.conf.Debug, m.spec); err != nil {
+	d.points.reached(stepCreateRecord, m.ID())
+	if m.runsc, err = runscConfig(d.dirs, m.Key, d.conf.Debug, m.spec); err != nil {
 		return err
 	}
 	ociSpec, err := specutils.ReadSpec(bundle, m.runsc)
@@ -204,9 +207,9 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	}
 	conf := *m.runsc
 	if m.group.CloneInto() {
-		conf.IgnoreCgroups, ociSpec.Linux.CgroupsPath = false, d.dirs.Cgroup(m.key)
+		conf.IgnoreCgroups, ociSpec.Linux.CgroupsPath = false, d.dirs.Cgroup(m.Key)
 	}
-	args := container.Args{ID: m.key, Spec: ociSpec, BundleDir: bundle}
+	args := container.Args{ID: m.Key, Spec: ociSpec, BundleDir: bundle}
 	if m.cold && snapshots.HasFilesystem(images) {
 		args.FSRestoreImagePath = images
 		lower, err := m.liftForRestore(&d.headroom, images)
@@ -221,8 +224,8 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		}
 		return err
 	}
-	_ = unix.Rmdir(d.dirs.Images(m.key)) // Succeeds if no start will load images: the layers have their files.
-	d.points.reached(stepCreateSandbox, m.id)
+	_ = unix.Rmdir(d.dirs.Images(m.Key)) // Succeeds if no start will load images: the layers have their files.
+	d.points.reached(stepCreateSandbox, m.ID())
 	if m.sandbox, err = process.Open(m.c.SandboxPid(), 0); err != nil {
 		return err
 	}
@@ -234,11 +237,11 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	if err := m.setScores(); err != nil {
 		return fmt.Errorf("set oom score: %w", err)
 	}
-	if err := d.records.write(m, m.id, ""); err != nil {
+	if err := d.records.write(m, m.ID(), ""); err != nil {
 		return err
 	}
-	d.points.reached(stepCreateRecorded, m.id)
+	d.points.reached(stepCreateRecorded, m.ID())
 	m.watched = true
-	go m.watch(d.machines)
+	go m.watch(&d.machines)
 	return nil
 }

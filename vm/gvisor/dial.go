@@ -18,11 +18,11 @@ import (
 
 // Dial implements vm.Dialer. It never waits for a lifecycle call.
 func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	m, err := d.machines.find("dial", id)
+	m, err := d.machines.Find("dial", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.machines.state(m); status != vm.StatusRunning {
+	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("dial", id, status, vm.StatusRunning)
 	}
 	if m.spec.GuestIP == "" {
@@ -39,17 +39,17 @@ func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, er
 		}
 		return nil, failure("dial", id, vm.ErrUnavailable, err)
 	}
-	return m.conns.Track(conn), nil
+	return m.Conns.Track(conn), nil
 }
 
 // Stats implements vm.Statser. Without a control group it asks the sentry,
 // whose numbers leave out its own needs.
 func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
-	m, err := d.machines.find("stats", id)
+	m, err := d.machines.Find("stats", id)
 	if err != nil {
 		return vm.Stats{}, err
 	}
-	status, exit := d.machines.state(m)
+	_, status, exit := d.machines.State(m)
 	if status == vm.StatusDestroyed {
 		return vm.Stats{}, vm.TransitionError("stats", id, status, status)
 	}
@@ -62,7 +62,7 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 		if err != nil {
 			return vm.Stats{}, failure("stats", id, nil, err)
 		}
-		stats.CPUTime = time.Duration(event.ContainerUsage[m.key])
+		stats.CPUTime = time.Duration(event.ContainerUsage[m.Key])
 		stats.MemoryBytes = int64(event.Event.Data.Memory.Usage.Usage)
 		stats.Processes = int64(event.Event.Data.Pids.Current)
 		return stats, nil
@@ -90,7 +90,7 @@ func (m *machine) event(ctx context.Context) (*boot.EventOut, error) {
 	}
 	answer := make(chan *boot.EventOut, 1)
 	err := m.asks.Run(ctx, turn.Grace, func() error {
-		event, err := m.c.Sandbox.Event(m.key)
+		event, err := m.c.Sandbox.Event(m.Key)
 		answer <- event
 		return err
 	})

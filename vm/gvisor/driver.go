@@ -21,8 +21,8 @@ import (
 	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
-	"github.com/rundlet/rundlet/internal/conns"
 	"github.com/rundlet/rundlet/internal/console"
+	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
@@ -52,24 +52,16 @@ type Driver struct {
 	headroom headroom
 	node     nodeGroup
 	points   failpoints
-	machines *table
+	machines machines.Table[*machine]
 	records  records
 }
 
-// machine is one sandbox. turn serialises what changes it; the table's lock guards the
-// fields that queries read.
+// machine is one sandbox.
 type machine struct {
-	turn turn.Turn
+	machines.Machine
 	asks turn.Turn // Of the requests that change nothing: one at a time.
-	key  string    // Names its files, its control group and its container.
 
-	// Guarded by table.mu.
-	id         string
-	status     vm.Status // Empty until Create has succeeded.
-	exitReason string
-	snapshots  []string
-	destroying bool
-	engine     string // Its engine, which is kept; empty if it is not one of engines.kept.
+	engine string // Its engine, which is kept; empty if it is not one of engines.kept. Guarded by engines.mu.
 
 	// Set before the machine is published, changed only by the holder of turn.
 	spec    vm.Spec
@@ -97,13 +89,8 @@ type machine struct {
 	savedRoot string
 	resume    bool // See record.
 	unsure    bool // The status may be wrong: settle comes before anything else.
-	conns     conns.Set
 
-	// ended is closed when the machine's processes ended or were destroyed;
-	// reason is valid then.
-	ended  chan struct{}
-	reason string
-	// watched says whether a goroutine will close ended; watching is closed
+	// watched says whether a goroutine waits for the end; watching is closed
 	// when it has returned.
 	watched  bool
 	watching chan struct{}
@@ -156,7 +143,7 @@ func New(conf Config) (*Driver, error) {
 	case os.Geteuid() != 0:
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported,
 			Err: errors.New("not running as root"), Hint: "run as root"}
-	case files.BootID() == "":
+	case process.BootID() == "":
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"))
 	}
 	dirs := files.Dirs{State: conf.StateDir, Run: conf.RunDir, Instance: conf.Instance}
@@ -188,10 +175,9 @@ func New(conf Config) (*Driver, error) {
 		snapshots: snapshots,
 		node:      nodeGroup{limits: node},
 		points:    failpoints{step: conf.Failpoint},
-		machines:  newTable(),
 	}
-	d.records = records{dirs, d.machines}
-	d.engines = engines{engine.Kept(dirs.Engines()), name, version, dirs, d.machines, snapshots}
+	d.records = records{dirs, &d.machines}
+	d.engines = engines{kept: engine.Kept(dirs.Engines()), current: name, version: version, dirs: dirs, machines: &d.machines, snapshots: snapshots}
 	d.Mover = mover.New(d.engines.kept, snapshots)
 	d.headroom.available = d.node.available
 	return d, nil
@@ -200,11 +186,11 @@ func New(conf Config) (*Driver, error) {
 // Close stops watching. Running machines go on running, for a later driver
 // value with the same directories to adopt. No call may be in progress.
 func (d *Driver) Close() error {
-	machines, first := d.machines.close()
+	all, first := d.machines.Close()
 	if !first {
 		return nil
 	}
-	for _, m := range machines {
+	for _, m := range all {
 		m.release()
 	}
 	// File servers live in an empty network namespace that gVisor pins here;
@@ -253,12 +239,12 @@ func (d *Driver) Info() vm.Info {
 // knows no context and a sentry can hang: when ctx ends, the caller is let go,
 // and f keeps the turn until it returns.
 func (d *Driver) do(ctx context.Context, op, id string, f func(m *machine) error) error {
-	m, err := d.machines.acquire(ctx, op, id)
+	m, err := d.machines.Acquire(ctx, op, id)
 	if err != nil {
 		return err
 	}
-	return failure(op, id, nil, m.turn.Run(ctx, turn.Grace, func() error {
-		if _, exit := d.machines.state(m); m.unsure && exit == "" {
+	return failure(op, id, nil, m.Turn.Run(ctx, turn.Grace, func() error {
+		if _, _, exit := d.machines.State(m); m.unsure && exit == "" {
 			if err := d.records.settle(m); err != nil {
 				return fmt.Errorf("%w: its state is not known: %w", vm.ErrUnavailable, err)
 			}

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 
+	"github.com/rundlet/rundlet/internal/durable"
+	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
@@ -22,8 +25,10 @@ type engines struct {
 	current   string // The name of that of new machines; empty if it is not one of kept.
 	version   string // That of gVisor in it.
 	dirs      files.Dirs
-	machines  *table
+	machines  *machines.Table[*machine]
 	snapshots *snapshots.Store
+
+	mu sync.Mutex // of the engine of each machine
 }
 
 // useEngine selects the engine of new machines, and returns its name; none if it is not kept.
@@ -42,7 +47,7 @@ func (c Config) useEngine(dirs files.Dirs) (name string, err error) {
 	}
 	if name = kept.Name(path); name != "" {
 		// A snapshot that names it must not survive it.
-		if err := files.Sync(dirs.Engines()); err != nil {
+		if err := durable.Sync(dirs.Engines()); err != nil {
 			return "", err
 		}
 	}
@@ -70,13 +75,28 @@ func (e *engines) choose(ctx context.Context, m *machine, from *snapshots.Manife
 		}
 		defer unlock()
 		if err := e.kept.Check(name); err != nil {
-			return &vm.Error{Op: "create", ID: m.id, Kind: vm.ErrIncompatible,
+			return &vm.Error{Op: "create", ID: m.ID(), Kind: vm.ErrIncompatible,
 				Err:  fmt.Errorf("the sandbox program %s that made the snapshot cannot be used: %w", name, err),
 				Hint: "put it back as " + e.kept.Path(name) + " from a backup of the directory of the driver"}
 		}
 	}
-	e.machines.setEngine(m, name)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m.engine = name
 	return nil
+}
+
+// inUse are the engines of the machines that are not destroyed.
+func (e *engines) inUse() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	names := map[string]bool{}
+	for _, m := range e.machines.All() {
+		if _, status, _ := e.machines.State(m); status != vm.StatusDestroyed {
+			names[m.engine] = true
+		}
+	}
+	return names
 }
 
 // describe adds to a manifest which engine and which version of gVisor made it.
@@ -101,7 +121,7 @@ func (e *engines) remove() error {
 			return nil, errors.Join(fmt.Errorf("other drivers use the directory: %q", others), err)
 		}
 		// Machines come first: the last thing that one does can be a snapshot.
-		needed := e.machines.engines()
+		needed := e.inUse()
 		running, err := engine.Running()
 		if err != nil {
 			return nil, err
@@ -119,7 +139,7 @@ func (e *engines) remove() error {
 // freed is called when something that needed an engine is gone. What could not be decided
 // now is decided at the next start.
 func (e *engines) freed(name string) {
-	if name == "" || name == e.current || e.machines.engines()[name] {
+	if name == "" || name == e.current || e.inUse()[name] {
 		return
 	}
 	// With many snapshots one that needs it is soon found, and all are looked at for the last.

@@ -49,7 +49,7 @@ func TestHungCallsLeakNothing(t *testing.T) {
 				}
 			}
 			m := mustFind(t, d, name)
-			thaw := freeze(t, m.sandbox.PID)
+			thaw := vmtest.Freeze(t, m.sandbox.PID)
 			if err := soon(t, func(ctx context.Context) error { return call(ctx, name) }); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s ended with %v", name, err)
 			}
@@ -111,7 +111,7 @@ func TestWhatAnAbandonedSaveLeavesIsRemoved(t *testing.T) {
 	d, ctx := newDriver(t), testContext(t)
 	booted(t, d, "a", guestSpec(t))
 	before := leftovers(d)
-	thaw := freeze(t, mustFind(t, d, "a").sandbox.PID)
+	thaw := vmtest.Freeze(t, mustFind(t, d, "a").sandbox.PID)
 	err := soon(t, func(ctx context.Context) error { return d.Snapshot(ctx, "a", "s") })
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the snapshot ended with %v", err)
@@ -143,7 +143,7 @@ func TestAdoptAsksMachinesAtOnce(t *testing.T) {
 	const n = 6
 	for i := range n {
 		booted(t, d, fmt.Sprint("m", i), guestSpec(t))
-		freeze(t, mustFind(t, d, fmt.Sprint("m", i)).sandbox.PID)
+		vmtest.Freeze(t, mustFind(t, d, fmt.Sprint("m", i)).sandbox.PID)
 	}
 	d = reopen(t, d)
 	began := time.Now()

@@ -105,7 +105,7 @@ func TestTheFiltersAreReadyMade(t *testing.T) {
 	start(t, d, "a", guestSpec(t))
 	stillAlive(t, d, "a")
 	for _, command := range []string{"boot", "gofer"} {
-		text, err := os.ReadFile(filepath.Join(d.dirs.Bundle(mustFind(t, d, "a").key), "log-"+command))
+		text, err := os.ReadFile(filepath.Join(d.dirs.Bundle(mustFind(t, d, "a").Key), "log-"+command))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestALoadTakesNoMoreProcessors(t *testing.T) {
 	again.VCPUs = 1
 	restore(t, d, "b", again)
 	stillAlive(t, d, "b")
-	text, err := os.ReadFile(filepath.Join(d.dirs.Bundle(mustFind(t, d, "b").key), "log-boot"))
+	text, err := os.ReadFile(filepath.Join(d.dirs.Bundle(mustFind(t, d, "b").Key), "log-boot"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
@@ -49,7 +49,7 @@ func TestAdoptFreesWhatItCannotVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key := func(id string) string { return mustFind(t, d, id).key }
+	key := func(id string) string { return mustFind(t, d, id).Key }
 	if err := os.WriteFile(d.dirs.Record(key("damaged")), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestAdoptFreesWhatItCannotVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 		f(&r)
-		if err := files.WriteJSON(d.dirs.Record(r.Key), &r); err != nil {
+		if err := durable.WriteJSON(d.dirs.Record(r.Key), &r); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"gvisor.dev/gvisor/runsc/container"
 
+	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
@@ -24,31 +25,31 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 }
 
 func (d *Driver) start(m *machine) (err error) {
-	status, exit := d.machines.state(m)
+	_, status, exit := d.machines.State(m)
 	if exit != "" || status != vm.StatusCreated && status != vm.StatusStopped {
-		return vm.TransitionError("start", m.id, status, vm.StatusRunning)
+		return vm.TransitionError("start", m.ID(), status, vm.StatusRunning)
 	}
-	if err := d.points.inject("start", m.id); err != nil {
+	if err := d.points.inject("start", m.ID()); err != nil {
 		return err
 	}
-	d.points.reached(stepStartBegun, m.id)
+	d.points.reached(stepStartBegun, m.ID())
 	switch {
 	case status == vm.StatusCreated:
 		err = m.boot()
 	case m.pending != "":
 		if err = m.load(&d.headroom, m.pending); err != nil {
-			err = restoreError(m.id, err)
+			err = restoreError(m.ID(), err)
 			m.sandbox.SignalKill()
-			<-m.ended
+			<-m.Done()
 		}
 	default:
-		err = m.c.Sandbox.Resume(m.key)
+		err = m.c.Sandbox.Resume(m.Key)
 	}
 	if err != nil {
 		m.unsure = true
 		return err
 	}
-	d.points.reached(stepStartRunning, m.id)
+	d.points.reached(stepStartRunning, m.ID())
 	m.loaded()
 	d.records.settled(m, vm.StatusRunning, container.Running)
 	raise(d, m)
@@ -77,7 +78,7 @@ func (m *machine) load(host *headroom, images string) error {
 	kills := m.group.OOMKills()
 	err = m.outOfMemory("restoring it", kills,
 		offMain(func() error {
-			return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.key, images, false, false, nil)
+			return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.Key, images, false, false, nil)
 		}))
 	// A package may have been installed meanwhile.
 	return cmp.Or(err, snapshots.CheckHostFiles(m.hostFiles, m.spec))
@@ -99,16 +100,16 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 }
 
 func (d *Driver) stop(m *machine) error {
-	if status, _ := d.machines.state(m); status != vm.StatusRunning {
-		return vm.TransitionError("stop", m.id, status, vm.StatusStopped)
+	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
+		return vm.TransitionError("stop", m.ID(), status, vm.StatusStopped)
 	}
-	if err := m.c.Sandbox.Pause(m.key); err != nil {
+	if err := m.c.Sandbox.Pause(m.Key); err != nil {
 		m.unsure = true
 		return err
 	}
-	d.points.reached(stepStopPaused, m.id)
-	if err := d.points.inject("stop", m.id); err != nil {
-		undone := m.c.Sandbox.Resume(m.key)
+	d.points.reached(stepStopPaused, m.ID())
+	if err := d.points.inject("stop", m.ID()); err != nil {
+		undone := m.c.Sandbox.Resume(m.Key)
 		m.unsure = undone != nil
 		return errors.Join(err, undone)
 	}
@@ -118,31 +119,31 @@ func (d *Driver) stop(m *machine) error {
 
 // Destroy implements vm.Provider.
 func (d *Driver) Destroy(_ context.Context, id string) error {
-	m, err := d.machines.find("destroy", id)
+	m, err := d.machines.Find("destroy", id)
 	if err != nil {
 		return err
 	}
-	if !d.machines.beginDestroy(m) {
+	if !d.machines.BeginDestroy(m) {
 		return vm.TransitionError("destroy", id, vm.StatusDestroyed, vm.StatusDestroyed)
 	}
-	err = m.turn.Seize("destroy", func() {
+	err = m.Turn.Seize("destroy", func() {
 		m.sandbox.SignalKill()
 		m.gofer.SignalKill()
 	})
 	if err != nil {
-		d.machines.notDestroyed(m)
+		d.machines.NotDestroyed(m)
 		return failure("destroy", id, nil, err)
 	}
-	defer m.turn.Unlock()
+	defer m.Turn.Unlock()
 	if err := d.points.inject("destroy", id); err != nil {
-		d.machines.cancelDestroy(m)
+		d.machines.CancelDestroy(m)
 		return failure("destroy", id, nil, err)
 	}
 	if err = m.end(d.dirs, &d.points); err != nil {
-		d.machines.notDestroyed(m)
+		d.machines.NotDestroyed(m)
 		return failure("destroy", id, nil, err)
 	}
-	d.machines.destroyed(m)
+	d.machines.Destroyed(m)
 	d.engines.freed(m.engine)
 	return nil
 }
@@ -164,21 +165,21 @@ func (m *machine) end(dirs files.Dirs, points *failpoints) error {
 	if m.console != nil {
 		m.console.Finish()
 	}
-	points.reached(stepDestroyKilled, m.id)
+	points.reached(stepDestroyKilled, m.ID())
 	if err := m.group.Remove(); err != nil {
 		return err // The record stays until all is freed.
 	}
-	points.reached(stepDestroyCgroup, m.id)
-	dirs.RemoveMachine(m.key)
-	points.reached(stepDestroyFiles, m.id)
-	dirs.RemoveRecord(m.key)
-	points.reached(stepDestroyRemoved, m.id)
+	points.reached(stepDestroyCgroup, m.ID())
+	dirs.RemoveMachine(m.Key)
+	points.reached(stepDestroyFiles, m.ID())
+	dirs.RemoveRecord(m.Key)
+	points.reached(stepDestroyRemoved, m.ID())
 	return nil
 }
 
 // watch waits for the end of the sandbox process, and makes it and its reason known in
 // the machine's table.
-func (m *machine) watch(t *table) {
+func (m *machine) watch(t *machines.Table[*machine]) {
 	defer close(m.watching)
 	select {
 	case <-m.sandbox.Ended:
@@ -189,7 +190,7 @@ func (m *machine) watch(t *table) {
 			return // Released: the sandbox runs on.
 		}
 	}
-	m.conns.End()
+	m.Conns.End()
 	m.console.Finish()
 	reason := m.sandbox.Reason
 	switch {
@@ -199,7 +200,7 @@ func (m *machine) watch(t *table) {
 	case reason == "":
 		reason = "exited"
 	}
-	t.ended(m, reason)
+	t.Ended(m, reason)
 }
 
 // Rename implements vm.Renamer. The machine's files and processes do not carry
@@ -208,22 +209,22 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 	if err := vm.ValidateID(newID); err != nil {
 		return failure("rename", oldID, nil, err)
 	}
-	m, err := d.machines.acquire(ctx, "rename", oldID)
+	m, err := d.machines.Acquire(ctx, "rename", oldID)
 	if err != nil {
 		return err
 	}
-	defer m.turn.Unlock()
-	if status, _ := d.machines.state(m); status == vm.StatusDestroyed {
+	defer m.Turn.Unlock()
+	if _, status, _ := d.machines.State(m); status == vm.StatusDestroyed {
 		return vm.TransitionError("rename", oldID, status, status)
 	}
 	if oldID == newID {
 		return nil
 	}
-	if _, err := d.machines.reserve(newID); err != nil {
+	if err := d.machines.ReserveID(newID, m); err != nil {
 		return failure("rename", oldID, nil, fmt.Errorf("%w: %s", err, newID))
 	}
 	if err := d.rename(m, oldID, newID); err != nil {
-		d.machines.release(newID)
+		d.machines.ReleaseID(newID)
 		return failure("rename", oldID, nil, err)
 	}
 	return nil
@@ -254,6 +255,6 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 		// Without it, the next process would only look for them and find none.
 		_ = d.records.write(m, newID, "")
 	}
-	d.machines.rename(m, oldID, newID)
+	d.machines.Rename(m, newID)
 	return nil
 }

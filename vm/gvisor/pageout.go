@@ -23,11 +23,11 @@ func (d *Driver) PageOut(ctx context.Context, id string) (freed int64, err error
 	if err := ctx.Err(); err != nil {
 		return 0, failure(op, id, nil, err)
 	}
-	m, err := d.machines.find(op, id)
+	m, err := d.machines.Find(op, id)
 	if err != nil {
 		return 0, err
 	}
-	if status, _ := d.machines.state(m); status != vm.StatusRunning {
+	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
 		return 0, vm.TransitionError(op, id, status, vm.StatusRunning)
 	}
 	freed, err = pages.Out(ctx, m.processes)

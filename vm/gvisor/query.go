@@ -13,7 +13,7 @@ func (d *Driver) List(ctx context.Context) ([]vm.View, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, failure("list", "", nil, err)
 	}
-	return d.machines.views(), nil
+	return d.machines.Views(), nil
 }
 
 // Get implements vm.Query.
@@ -21,7 +21,7 @@ func (d *Driver) Get(ctx context.Context, id string) (vm.View, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return vm.View{}, false, failure("get", id, nil, err)
 	}
-	view, ok := d.machines.viewOf(id)
+	view, ok := d.machines.View(id)
 	return view, ok, nil
 }
 
@@ -36,11 +36,11 @@ func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string,
 	if err := ctx.Err(); err != nil {
 		return nil, failure("read console", id, nil, err)
 	}
-	m, err := d.machines.find("read console", id)
+	m, err := d.machines.Find("read console", id)
 	if err != nil {
 		return nil, err
 	}
-	if status, _ := d.machines.state(m); status == vm.StatusDestroyed {
+	if _, status, _ := d.machines.State(m); status == vm.StatusDestroyed {
 		return nil, failure("read console", id, vm.ErrInvalidTransition, nil)
 	}
 	return m.console.Tail(max), nil
@@ -48,21 +48,7 @@ func (d *Driver) ConsoleTail(ctx context.Context, id string, max int) ([]string,
 
 // Wait implements vm.Waiter.
 func (d *Driver) Wait(ctx context.Context, id string) (string, error) {
-	m, err := d.machines.find("wait", id)
-	if err != nil {
-		return "", err
-	}
-	select {
-	case <-m.ended:
-		return m.reason, nil
-	default:
-	}
-	select {
-	case <-m.ended:
-		return m.reason, nil
-	case <-ctx.Done():
-		return "", failure("wait", id, nil, ctx.Err())
-	}
+	return d.machines.Wait(ctx, id)
 }
 
 // Forget implements vm.Forgetter.
@@ -70,5 +56,5 @@ func (d *Driver) Forget(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return failure("forget", id, nil, err)
 	}
-	return d.machines.forget(id)
+	return d.machines.Forget(id)
 }

@@ -19,7 +19,7 @@ import (
 // program in it, as root. A guest whose root has none, or another one under that
 // name, keeps what it has.
 func raise(d *Driver, m *machine) {
-	if status, _ := d.machines.state(m); status != vm.StatusRunning {
+	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
 		return
 	}
 	paths := d.conf.setUIDFor(&snapshots.Manifest{SetUID: m.setUID})
@@ -28,13 +28,13 @@ func raise(d *Driver, m *machine) {
 	}
 	const program = "/usr/bin/chmod"
 	pid, err := m.c.Sandbox.Execute(m.runsc, &control.ExecArgs{
-		Argv: slices.Concat([]string{program, "u+s"}, paths), WorkingDirectory: "/", ContainerID: m.key,
+		Argv: slices.Concat([]string{program, "u+s"}, paths), WorkingDirectory: "/", ContainerID: m.Key,
 	})
 	if err != nil {
-		log.Warningf("%v cannot be made set-uid in %s: %v", paths, m.id, err)
+		log.Warningf("%v cannot be made set-uid in %s: %v", paths, m.ID(), err)
 		return
 	}
-	go func() { _, _ = m.c.Sandbox.WaitPID(m.key, pid) }() // The sentry keeps its exit status until it is asked for it.
+	go func() { _, _ = m.c.Sandbox.WaitPID(m.Key, pid) }() // The sentry keeps its exit status until it is asked for it.
 	m.setUID = slices.Concat(m.setUID, paths)
 	d.records.status(m, container.Running) // If it fails, the next daemon does it again.
 }

@@ -19,7 +19,7 @@ func (d *Driver) ReadLayer(ctx context.Context, id string, largest int64, w io.W
 	const op = "read layer"
 	return failure(op, id, nil, layer.Copy(ctx, w, func(out *os.File) error {
 		return d.do(ctx, op, id, func(m *machine) error {
-			switch status, exit := d.machines.state(m); {
+			switch _, status, exit := d.machines.State(m); {
 			case exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.pending != "":
 				return vm.TransitionError(op, id, status, status)
 			case largest < 0:
@@ -32,7 +32,7 @@ func (d *Driver) ReadLayer(ctx context.Context, id string, largest int64, w io.W
 				return err
 			}
 			defer lower()
-			return m.outOfMemory("reading its layer", m.group.OOMKills(), m.c.Sandbox.TarRootfsUpperLayer(m.key, out))
+			return m.outOfMemory("reading its layer", m.group.OOMKills(), m.c.Sandbox.TarRootfsUpperLayer(m.Key, out))
 		})
 	}))
 }

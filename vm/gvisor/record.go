@@ -8,6 +8,9 @@ import (
 	"gvisor.dev/gvisor/runsc/cgroup"
 	"gvisor.dev/gvisor/runsc/container"
 
+	"github.com/rundlet/rundlet/internal/durable"
+	"github.com/rundlet/rundlet/internal/machines"
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
@@ -56,35 +59,35 @@ type record struct {
 // of a machine's turn calls it.
 type records struct {
 	dirs     files.Dirs
-	machines *table
+	machines *machines.Table[*machine]
 }
 
 // write records the machine under an id; from is the one before it while
 // snapshots are on their way.
 func (w records) write(m *machine, id, from string) error {
-	status, _ := w.machines.state(m)
+	_, status, _ := w.machines.State(m)
 	r := m.record(id, from, status)
-	return files.WriteJSON(w.dirs.Record(m.key), &r) // CgroupJSON needs a pointer.
+	return durable.WriteJSON(w.dirs.Record(m.Key), &r) // CgroupJSON needs a pointer.
 }
 
 // settled sets and records a status that a machine is known to have.
 func (w records) settled(m *machine, status vm.Status, runsc container.Status) {
-	w.machines.setStatus(m, status)
+	w.machines.SetStatus(m, status)
 	w.status(m, runsc)
 }
 
 // status writes what only helps: the record, if the sentry does not answer
 // the next daemon, and the file of gVisor's own command line.
 func (w records) status(m *machine, runsc container.Status) {
-	if w.machines.isClosed() {
+	if w.machines.Closed() {
 		return // An abandoned call came back; the files are another driver value's.
 	}
-	_ = w.write(m, m.id, "")
-	_ = m.writeState(w.dirs.ContainerState(m.key), runsc)
+	_ = w.write(m, m.ID(), "")
+	_ = m.writeState(w.dirs.ContainerState(m.Key), runsc)
 }
 
 func (m *machine) record(id, from string, status vm.Status) record {
-	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.key, BootID: files.BootID(), Created: m.created, Spec: m.spec,
+	r := record{Format: recordFormat, ID: id, From: from, Status: status, Resume: m.resume, Key: m.Key, BootID: process.BootID(), Created: m.created, Spec: m.spec,
 		Pending: m.pending, Cold: m.cold && m.pending != "", SetUID: m.setUID, OneLayer: m.oneLayer, SavedRoot: m.savedRoot}
 	if m.group != nil {
 		r.Cgroup = m.group.CgroupJSON

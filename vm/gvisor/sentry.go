@@ -106,7 +106,7 @@ func (w records) settle(m *machine) error {
 		return err
 	}
 	m.unsure = false
-	switch was, _ := w.machines.state(m); {
+	switch _, was, _ := w.machines.State(m); {
 	case s.frozen:
 		m.loaded()
 		w.settled(m, vm.StatusStopped, container.Paused)

@@ -43,13 +43,13 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 	return d.do(ctx, "snapshot", id, func(m *machine) error { return d.snapshot(ctx, m, snapshot, onlyFiles) })
 }
 
-// snapshot must be called by the holder of m.turn.
+// snapshot must be called by the holder of m.Turn.
 func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, onlyFiles bool) (err error) {
-	status, exit := d.machines.state(m)
+	_, status, exit := d.machines.State(m)
 	if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.pending != "" && m.cold != onlyFiles {
-		return vm.TransitionError("snapshot", m.id, status, status)
+		return vm.TransitionError("snapshot", m.ID(), status, status)
 	}
-	if d.snapshots.Exists(m.id, snapshot) {
+	if d.snapshots.Exists(m.ID(), snapshot) {
 		return fmt.Errorf("%w: snapshot %s", vm.ErrAlreadyExists, snapshot)
 	}
 	lower, err := m.liftForSave(&d.headroom)
@@ -67,21 +67,21 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 			_ = os.RemoveAll(staging)
 		}
 	}()
-	d.points.reached(stepSnapshotStaging, m.id)
+	d.points.reached(stepSnapshotStaging, m.ID())
 	switch {
 	case m.pending != "":
 		err = snapshots.LinkImages(m.pending, staging)
 	case onlyFiles:
 		err = m.saveFiles(staging)
 	default:
-		err = m.c.Sandbox.Checkpoint(m.runsc, m.key, staging, sandbox.CheckpointOpts{
+		err = m.c.Sandbox.Checkpoint(m.runsc, m.Key, staging, sandbox.CheckpointOpts{
 			Compression: statefile.CompressionLevelNone, Resume: true})
 	}
 	if err = m.outOfMemory("saving it", kills, err); err != nil {
 		return err
 	}
-	d.points.reached(stepSnapshotSaved, m.id)
-	if err := errors.Join(d.points.inject("snapshot", m.id), ctx.Err()); err != nil {
+	d.points.reached(stepSnapshotSaved, m.ID())
+	if err := errors.Join(d.points.inject("snapshot", m.ID()), ctx.Err()); err != nil {
 		return err
 	}
 	manifest, err := m.manifest(d.snapshots, onlyFiles)
@@ -94,12 +94,12 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	if err := d.snapshots.Seal(staging, manifest); err != nil {
 		return err
 	}
-	d.points.reached(stepSnapshotSealed, m.id)
-	if err := d.snapshots.Commit(staging, m.id, snapshot, func() { d.points.reached(stepSnapshotParent, m.id) }); err != nil {
+	d.points.reached(stepSnapshotSealed, m.ID())
+	if err := d.snapshots.Commit(staging, m.ID(), snapshot, func() { d.points.reached(stepSnapshotParent, m.ID()) }); err != nil {
 		return err
 	}
-	d.points.reached(stepSnapshotCommitted, m.id)
-	d.machines.saved(m, snapshot)
+	d.points.reached(stepSnapshotCommitted, m.ID())
+	d.machines.Saved(m, snapshot)
 	return nil
 }
 
@@ -119,7 +119,7 @@ func (m *machine) saveFiles(dir string) error {
 	if len(layers) == 0 {
 		return nil // gVisor would call it an error.
 	}
-	if err := m.c.Sandbox.FSSave(m.runsc, m.key, dir, sandbox.FSSaveOpts{Paths: layers}); err != nil {
+	if err := m.c.Sandbox.FSSave(m.runsc, m.Key, dir, sandbox.FSSaveOpts{Paths: layers}); err != nil {
 		return err
 	}
 	info, err := os.Stat(filepath.Join(dir, checkpointfiles.PagesFileName))
@@ -131,7 +131,7 @@ func (m *machine) saveFiles(dir string) error {
 	// disk with that from one snapshot to the next.
 	limit := 2 * int64(m.spec.DiskMiB) << 20 * int64(len(layers))
 	if limit > 0 && info.Size() > limit {
-		return &vm.Error{Op: "snapshot", ID: m.id, Kind: vm.ErrUnavailable,
+		return &vm.Error{Op: "snapshot", ID: m.ID(), Kind: vm.ErrUnavailable,
 			Err:  fmt.Errorf("deleted files make it %d MiB for a disk of %d MiB", info.Size()>>20, m.spec.DiskMiB),
 			Hint: "save it with memory"}
 	}

@@ -15,6 +15,7 @@ import (
 	"gvisor.dev/gvisor/runsc/config"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
@@ -75,8 +76,8 @@ func writeBundle(bundle, engine string, spec vm.Spec, g *cgroups.Group, tasks in
 	container := oci.Spec(spec, oneLayer)
 	oci.NameRoot(container, savedRoot)
 	return errors.Join(
-		files.WriteJSON(filepath.Join(bundle, "config.json"), container),
-		files.WriteJSON(filepath.Join(bundle, launch.FileName), l))
+		durable.WriteJSON(filepath.Join(bundle, "config.json"), container),
+		durable.WriteJSON(filepath.Join(bundle, launch.FileName), l))
 }
 
 const cpuPeriodMicros = 100_000

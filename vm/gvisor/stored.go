@@ -24,7 +24,7 @@ func (d *Driver) DeleteSnapshot(ctx context.Context, vmID, snapshot string) erro
 		return failure("delete snapshot", vmID, nil, err)
 	}
 	d.points.reached(stepDeleteMoved, vmID)
-	d.machines.deleted(vmID, snapshot)
+	d.machines.Deleted(vmID, snapshot)
 	d.engines.freed(made)
 	return failure("delete snapshot", vmID, nil, os.RemoveAll(trash))
 }

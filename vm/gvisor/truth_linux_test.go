@@ -12,8 +12,8 @@ import (
 
 	"gvisor.dev/gvisor/runsc/container"
 
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
@@ -162,7 +162,7 @@ var damages = map[string]func(t *testing.T, file string, c *container.Container)
 		other := map[container.Status]container.Status{container.Created: container.Running,
 			container.Running: container.Paused, container.Paused: container.Running}
 		c.Status = other[c.Status]
-		if err := files.WriteJSON(file, c); err != nil {
+		if err := durable.WriteJSON(file, c); err != nil {
 			t.Fatal(err)
 		}
 	},
@@ -199,7 +199,7 @@ func TestAMachineIsNeverLostToAFile(t *testing.T) {
 			files := map[string]string{}
 			for id := range want {
 				m := mustFind(t, d, id)
-				files[id] = d.dirs.ContainerState(m.key)
+				files[id] = d.dirs.ContainerState(m.Key)
 				apply(t, files[id], loadState(t, d, m))
 			}
 			d = reopen(t, d)
@@ -242,7 +242,7 @@ func TestAMachineIsNeverLostToAFile(t *testing.T) {
 
 func loadState(t *testing.T, d *Driver, m *machine) *container.Container {
 	t.Helper()
-	c, err := container.Load(d.dirs.Root(), container.FullID{SandboxID: m.key, ContainerID: m.key},
+	c, err := container.Load(d.dirs.Root(), container.FullID{SandboxID: m.Key, ContainerID: m.Key},
 		container.LoadOpts{Exact: true, SkipCheck: true})
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestARequestOfADeadDaemonIsAwaited(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				thaw := freeze(t, mustFind(t, d, "a").sandbox.PID)
+				thaw := vmtest.Freeze(t, mustFind(t, d, "a").sandbox.PID)
 				if err := soon(t, func(ctx context.Context) error { return c.do(d, ctx) }); !errors.Is(err, context.DeadlineExceeded) {
 					t.Fatalf("%s ended with %v", name, err)
 				}

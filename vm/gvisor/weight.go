@@ -23,11 +23,11 @@ func (d *Driver) SetWeight(ctx context.Context, id string, weight int) error {
 	if weight < vm.MinWeight || weight > vm.MaxWeight {
 		return failure(op, id, vm.ErrInvalid, fmt.Errorf("%d is not between %d and %d", weight, vm.MinWeight, vm.MaxWeight))
 	}
-	m, err := d.machines.find(op, id)
+	m, err := d.machines.Find(op, id)
 	if err != nil {
 		return err
 	}
-	switch status, exit := d.machines.state(m); {
+	switch _, status, exit := d.machines.State(m); {
 	case status == vm.StatusDestroyed:
 		return vm.TransitionError(op, id, status, status)
 	case m.group == nil && exit != "":

@@ -15,11 +15,11 @@ import (
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/console"
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/microvm/copies"
 	"github.com/rundlet/rundlet/vm/microvm/link"
 	"github.com/rundlet/rundlet/vm/qemu/monitor"
 	"github.com/rundlet/rundlet/vm/qemu/spec"
@@ -55,7 +55,7 @@ func (d *Driver) write(m *machine, id, from string) error {
 	if m.Process != nil {
 		r.PID, r.Start = m.Process.PID, m.Process.Start
 	}
-	return copies.WriteJSON(d.dirs.record(m.Key), r)
+	return durable.WriteJSON(d.dirs.record(m.Key), r)
 }
 
 // record writes what only helps.
@@ -94,10 +94,7 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	if err != nil {
 		return nil, nil, machines.Failure("adopt", "", nil, err)
 	}
-	lost, known := map[string]string{}, map[string]bool{}
-	for _, m := range d.machines.All() {
-		known[m.Key] = true
-	}
+	lost, known := map[string]string{}, d.machines.Keys()
 	for _, entry := range entries {
 		key, isRecord := strings.CutSuffix(entry.Name(), ".json")
 		if !isRecord || known[key] {

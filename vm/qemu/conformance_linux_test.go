@@ -1,10 +1,8 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -23,37 +21,18 @@ import (
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
-// points are the holds and failures that a case asked for, by "op id".
-type points struct {
-	mu   sync.Mutex
-	hold map[string]func()
-	fail map[string]error
-}
-
-func (p *points) reach(op, id string) error {
-	p.mu.Lock()
-	hold, err := p.hold[op+" "+id], p.fail[op+" "+id]
-	delete(p.hold, op+" "+id)
-	delete(p.fail, op+" "+id)
-	p.mu.Unlock()
-	if hold != nil {
-		hold()
-	}
-	return err
-}
-
 func TestConformance(t *testing.T) {
-	var all sync.Map      // *Driver to *points
+	var all sync.Map      // *Driver to *vmtest.Points
 	var reopened sync.Map // *Driver to Config
 	with := func(d *Driver) *Driver {
-		p := &points{hold: map[string]func(){}, fail: map[string]error{}}
-		d.points.halfWay = p.reach
+		p := &vmtest.Points{}
+		d.points.halfWay = p.Reach
 		all.Store(d, p)
 		return d
 	}
-	of := func(d vm.Runtime) *points {
+	of := func(d vm.Runtime) *vmtest.Points {
 		p, _ := all.Load(d)
-		return p.(*points)
+		return p.(*vmtest.Points)
 	}
 	again := func(t *testing.T, conf Config) vm.Runtime {
 		d, err := New(conf)
@@ -137,38 +116,21 @@ func TestConformance(t *testing.T) {
 			}
 			return again(t, d.(*Driver).conf)
 		},
-		Hold: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
-			entered, released := make(chan struct{}), make(chan struct{})
-			p := of(d)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.hold[op+" "+id] = func() { close(entered); <-released }
-			return entered, sync.OnceFunc(func() { close(released) })
-		},
-		Fail: func(t *testing.T, d vm.Runtime, op, id string) {
-			p := of(d)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.fail[op+" "+id] = unix.EIO
-		},
+		Hold: func(_ *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) { return of(d).Hold(op, id) },
+		Fail: func(_ *testing.T, d vm.Runtime, op, id string) { of(d).Fail(op, id) },
 		Hang: func(t *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) {
 			entered := make(chan struct{})
 			if op != "create" {
 				close(entered)
-				return entered, freeze(t, mustFind(t, d.(*Driver), id).Process.PID)
+				return entered, vmtest.Freeze(t, mustFind(t, d.(*Driver), id).Process.PID)
 			}
 			release := make(chan func(), 1)
-			p := of(d)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.hold[op+" "+id] = func() {
-				release <- freeze(t, unfinished(d.(*Driver)).Process.PID)
+			forget := of(d).At(op, id, func() {
+				release <- vmtest.Freeze(t, unfinished(d.(*Driver)).Process.PID)
 				close(entered)
-			}
+			})
 			return entered, func() {
-				p.mu.Lock()
-				delete(p.hold, op+" "+id)
-				p.mu.Unlock()
+				forget()
 				select {
 				case thaw := <-release:
 					thaw()
@@ -186,41 +148,6 @@ func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	return []vmtest.Confined{{Name: "qemu", PID: m.Process.PID, Private: []string{dirs.machine(m.Key), dirs.record(m.Key), dirs.disk(m.Key)},
 		Files: []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/dev/net/tun", "/dev/urandom", m.Spec.Rootfs,
 			filepath.Join(dirs.machine(m.Key), "*"), filepath.Join(dirs.disk(m.Key), "*"), "/qmp", "/link", "/error", "/console.*", "/ram", "/disk", "/state"}}}
-}
-
-// freeze stops a process until thaw is called, which may be more than once.
-func freeze(t *testing.T, pid int) (thaw func()) {
-	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Error(err)
-		return func() {}
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0); err != nil {
-		t.Error(err)
-	}
-	for deadline := time.Now().Add(time.Minute); !stopped(pid); <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Errorf("process %d does not stop", pid)
-			break
-		}
-	}
-	return sync.OnceFunc(func() {
-		_ = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0) // It may have been killed.
-		_ = unix.Close(fd)
-	})
-}
-
-// stopped reports whether all threads of a process are.
-func stopped(pid int) bool {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	for _, thread := range threads {
-		data, err := os.ReadFile(thread)
-		if err == nil && !strings.HasPrefix(string(data[bytes.LastIndexByte(data, ')')+1:]), " T") {
-			return false
-		}
-	}
-	return true
 }
 
 // unfinished returns the machine in the middle of its creation.

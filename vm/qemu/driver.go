@@ -18,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/internal/machines"
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
@@ -113,7 +114,7 @@ func New(conf Config) (*Driver, error) {
 	if err != nil {
 		return fail(vm.ErrUnsupported, err, installHint)
 	}
-	d := &Driver{conf: conf, dirs: dirs{conf.StateDir, conf.RunDir, conf.Instance}, program: program, version: version, boot: bootID(),
+	d := &Driver{conf: conf, dirs: dirs{conf.StateDir, conf.RunDir, conf.Instance}, program: program, version: version, boot: process.BootID(),
 		limits: cgroups.Usable() == nil, points: failpoints{step: conf.Failpoint}}
 	if d.boot == "" {
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"), "")

@@ -5,7 +5,6 @@ package qemu
 import (
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // dirs are the directories of one driver value.
@@ -42,10 +41,4 @@ func (d dirs) make() error {
 		}
 	}
 	return nil
-}
-
-// bootID names this boot of the host. Process ids mean nothing in another.
-func bootID() string {
-	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(data))
 }

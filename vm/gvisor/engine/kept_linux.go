@@ -18,7 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 )
 
@@ -163,7 +163,7 @@ func (k Kept) Put(name string, from io.Reader) error {
 	if err := to.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
-	return files.Sync(string(k))
+	return durable.Sync(string(k))
 }
 
 // Running returns the engines that the processes of sandboxes on this host run. It fails if

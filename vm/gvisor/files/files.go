@@ -8,12 +8,14 @@ package files
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/durable"
+	"github.com/rundlet/rundlet/internal/process"
 )
 
 // Dirs are the directories of one driver value. Its methods may be called at the same
@@ -61,7 +63,7 @@ func (d Dirs) AllPending() string { return filepath.Join(d.State, "pending") }
 // Pending holds what has no name to be found by yet or any more: half-made
 // and half-deleted snapshots, and a directory for each machine. What another boot
 // of the host left there has no owner.
-func (d Dirs) Pending() string { return filepath.Join(d.AllPending(), BootID(), d.Instance) }
+func (d Dirs) Pending() string { return filepath.Join(d.AllPending(), process.BootID(), d.Instance) }
 
 // Images is where a machine has the images that its start will load, and for a moment the files of its writable
 // layers: a machine that is killed in that moment leaves them with their names.
@@ -93,7 +95,7 @@ func (d Dirs) Make() error {
 		}
 	}
 	for dir := d.Snapshots(); len(dir) >= len(filepath.Dir(d.State)); dir = filepath.Dir(dir) {
-		if err := Sync(dir); err != nil {
+		if err := durable.Sync(dir); err != nil {
 			return err
 		}
 		if dir == filepath.Dir(dir) {
@@ -148,7 +150,7 @@ func (d Dirs) RemoveRecord(key string) {
 func (d Dirs) RemoveUnclaimed(keys func() map[string]bool) {
 	boots, _ := os.ReadDir(d.AllPending())
 	for _, boot := range boots {
-		if boot.Name() != BootID() {
+		if boot.Name() != process.BootID() {
 			_ = os.RemoveAll(filepath.Join(d.AllPending(), boot.Name()))
 		}
 	}
@@ -163,27 +165,4 @@ func (d Dirs) RemoveUnclaimed(keys func() map[string]bool) {
 			_ = os.RemoveAll(filepath.Join(d.Pending(), entry.Name()))
 		}
 	}
-}
-
-// WriteJSON replaces a file, which is never seen half.
-func WriteJSON(path string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	temp := path + ".tmp"
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
-}
-
-// Sync makes a file, or the names in a directory, durable.
-func Sync(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/rundlet/rundlet/internal/durable"
+	"github.com/rundlet/rundlet/internal/process"
 )
 
 func made(t *testing.T) Dirs {
@@ -37,7 +40,7 @@ func check(t *testing.T, want map[string]bool) {
 
 func TestOnlyWhatIsUnclaimedIsRemoved(t *testing.T) {
 	d := made(t)
-	other := filepath.Join(d.AllPending(), BootID(), "two", "snapshot-1")
+	other := filepath.Join(d.AllPending(), process.BootID(), "two", "snapshot-1")
 	earlier := filepath.Join(d.AllPending(), "another-boot", "one", "snapshot-1")
 	staged := filepath.Join(d.Pending(), "snapshot-1")
 	makeDirs(t, other, earlier, staged, d.Images("claimed"), d.Images("dead"), d.Snapshot("a", "s"), filepath.Join(d.Snapshots(), "empty"))
@@ -52,7 +55,7 @@ func TestOnlyWhatIsUnclaimedIsRemoved(t *testing.T) {
 func TestTheRecordStaysUntilItIsRemoved(t *testing.T) {
 	d := made(t)
 	if err := errors.Join(d.MakeMachine("a"), d.MakeMachine("b"), os.WriteFile(filepath.Join(d.Images("a"), "runsc-filestore-1"), nil, 0o600),
-		WriteJSON(d.Record("a"), 1), WriteJSON(d.ContainerState("a"), 1), os.WriteFile(d.Socket("a"), nil, 0o600)); err != nil {
+		durable.WriteJSON(d.Record("a"), 1), durable.WriteJSON(d.ContainerState("a"), 1), os.WriteFile(d.Socket("a"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	check(t, map[string]bool{d.Record("a"): true, d.Record("a") + ".tmp": false, d.ContainerState("a"): true})

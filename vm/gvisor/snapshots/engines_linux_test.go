@@ -9,7 +9,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/cpuid"
 
-	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/internal/durable"
 )
 
 const engineName = "rundlet-sandbox-0123456789abcdef"
@@ -46,7 +46,7 @@ func TestEnginesOfAllSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.Engine = name
-		if err := files.WriteJSON(filepath.Join(staging, ManifestFile), m); err != nil {
+		if err := durable.WriteJSON(filepath.Join(staging, ManifestFile), m); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Commit(staging, vmID, "one", func() {}); err != nil {

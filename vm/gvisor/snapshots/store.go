@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
@@ -123,15 +124,15 @@ func (s *Store) Seal(dir string, m *Manifest) error {
 			continue
 		}
 		m.Files[entry.Name()] = info.Size()
-		if err := files.Sync(filepath.Join(dir, entry.Name())); err != nil {
+		if err := durable.Sync(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
 	file := filepath.Join(dir, ManifestFile)
-	if err := files.WriteJSON(file, m); err != nil {
+	if err := durable.WriteJSON(file, m); err != nil {
 		return err
 	}
-	return errors.Join(files.Sync(file), files.Sync(dir))
+	return errors.Join(durable.Sync(file), durable.Sync(dir))
 }
 
 // Commit gives the sealed snapshot in staging its name. It calls parent, a fail point, when
@@ -154,7 +155,7 @@ func (s *Store) Commit(staging, vmID, snapshot string, parent func()) error {
 			return err
 		}
 		// The owner's directory may be new: then its name has to be on the disk, too.
-		return errors.Join(files.Sync(owner), files.Sync(filepath.Dir(owner)))
+		return errors.Join(durable.Sync(owner), durable.Sync(filepath.Dir(owner)))
 	}
 }
 

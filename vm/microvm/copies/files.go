@@ -6,7 +6,6 @@ package copies
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,28 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// WriteJSON replaces a file, which is never seen half.
-func WriteJSON(path string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".tmp", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
-}
-
-// Sync makes a file, or the names in a directory, durable.
-func Sync(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
 
 // MakeDisk makes a disk with an empty file system, which has room for a number of bytes, in a file that takes up only what is written to it.
 func MakeDisk(path string, bytes int64) error {

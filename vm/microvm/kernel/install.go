@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/internal/flock"
 )
 
@@ -141,7 +142,7 @@ func publish(dir, work, made, id string) error {
 	if err := os.Symlink(id, link); err != nil {
 		return err
 	}
-	return errors.Join(os.Rename(link, filepath.Join(dir, currentLink)), syncPath(dir))
+	return errors.Join(os.Rename(link, filepath.Join(dir, currentLink)), durable.Sync(dir))
 }
 
 // store writes the image and the modules, unpacked, with their description.
@@ -225,15 +226,6 @@ func syncTree(dir string) error {
 		if err != nil {
 			return err
 		}
-		return syncPath(path)
+		return durable.Sync(path)
 	})
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/rundlet/rundlet/internal/durable"
 )
 
 // Kernel is one that is installed.
@@ -165,5 +167,5 @@ func Remove(dir, id string) (err error) {
 	if err := os.Rename(home, filepath.Join(work, id)); err != nil {
 		return fmt.Errorf("kernel %s: %w", id, err)
 	}
-	return syncPath(dir)
+	return durable.Sync(dir)
 }

@@ -17,10 +17,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/microvm/copies"
 	"github.com/rundlet/rundlet/vm/qemu/spec"
 )
 
@@ -80,14 +80,14 @@ func (s *Store) Describe(machine vm.Spec, khz int, dir string, onlyFiles bool) e
 			return err
 		}
 		out.Files[entry.Name()] = info.Size()
-		if err := copies.Sync(filepath.Join(dir, entry.Name())); err != nil {
+		if err := durable.Sync(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
-	if err := copies.WriteJSON(filepath.Join(dir, manifestFile), out); err != nil {
+	if err := durable.WriteJSON(filepath.Join(dir, manifestFile), out); err != nil {
 		return err
 	}
-	return errors.Join(copies.Sync(filepath.Join(dir, manifestFile)), copies.Sync(dir))
+	return errors.Join(durable.Sync(filepath.Join(dir, manifestFile)), durable.Sync(dir))
 }
 
 // Commit gives a snapshot its name.
@@ -99,7 +99,7 @@ func (s *Store) Commit(staging, id, name string) error {
 	if err := os.Rename(staging, s.Path(id, name)); err != nil {
 		return err
 	}
-	return errors.Join(copies.Sync(parent), copies.Sync(s.Dir))
+	return errors.Join(durable.Sync(parent), durable.Sync(s.Dir))
 }
 
 // Read reads the description of a snapshot: vm.ErrNotFound, vm.ErrIncompatible.
@@ -189,7 +189,7 @@ func (s *Store) Move(from, to string) error {
 	if err := os.Rename(filepath.Join(s.Dir, from), filepath.Join(s.Dir, to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return copies.Sync(s.Dir)
+	return durable.Sync(s.Dir)
 }
 
 // DeleteSnapshot implements vm.SnapshotDeleter.
@@ -210,7 +210,7 @@ func (s *Store) DeleteSnapshot(ctx context.Context, id, name string) error {
 		return machines.Failure("delete snapshot", id, nil, err)
 	}
 	_ = os.Remove(filepath.Join(s.Dir, id)) // Succeeds if it is empty.
-	_ = copies.Sync(s.Dir)
+	_ = durable.Sync(s.Dir)
 	s.Deleted(id, name)
 	return nil
 }

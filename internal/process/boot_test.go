@@ -1,4 +1,6 @@
-package files
+//go:build linux
+
+package process
 
 import (
 	"errors"
