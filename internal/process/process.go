@@ -7,6 +7,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -49,6 +50,10 @@ func Open(pid int, start uint64) (*Process, error) {
 	}
 	file := os.NewFile(uintptr(fd), "pidfd")
 	state, began, err := State(pid)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+		file.Close()
+		return nil, err // Nothing is known of it.
+	}
 	if err != nil || start != 0 && (began != start || state == 'Z') {
 		if err == nil && began == start {
 			// The first thread has ended, others may still be ending.

@@ -76,16 +76,25 @@ func readRecord(file string) (record, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := json.Unmarshal(data, &r); err != nil {
+	var version struct {
+		Format int64 `json:"format"`
+	}
+	_ = json.Unmarshal(data, &version) // A damaged one is reported below.
+	if err := format.Check("the record of the machine in "+file, version.Format, recordFormat); err != nil {
 		return r, err
 	}
-	if err := format.Check("the record of the machine in "+file, r.Format, recordFormat); err != nil {
+	if err := json.Unmarshal(data, &r); err != nil {
 		return r, err
 	}
 	return r, vm.ValidateID(r.ID)
 }
 
-// Adopt implements vm.Adopter.
+// lostError is proof that a machine is gone, and why. Nothing else is a reason to give one up.
+type lostError string
+
+func (e lostError) Error() string { return string(e) }
+
+// Adopt implements vm.Adopter. It fails, and leaves alone the machines that it did not adopt, if it cannot find out whether a machine is gone.
 func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, machines.Failure("adopt", "", nil, err)
@@ -103,22 +112,26 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 		known[key] = true
 		r, readErr := readRecord(d.dirs.record(key))
 		if errors.As(readErr, new(*fs.PathError)) || errors.As(readErr, new(*format.NewerError)) {
-			return adopted, lost, machines.Failure("adopt", key, nil, readErr)
+			err = errors.Join(err, machines.Failure("adopt", key, nil, readErr))
+			continue
 		}
 		if readErr != nil {
 			lost[key] = "its record is damaged"
 			d.clean(key, record{})
 			continue
 		}
-		m, why := d.adopt(ctx, key, r)
-		if why != "" {
-			lost[r.ID] = why
+		gone := d.adopt(ctx, key, r)
+		if why := lostError(""); errors.As(gone, &why) {
+			lost[r.ID] = string(why)
 			d.clean(key, r)
-			continue
-		}
-		if view, ok := d.machines.View(r.ID); ok && m != nil {
+		} else if gone != nil {
+			err = errors.Join(err, machines.Failure("adopt", r.ID, nil, gone))
+		} else if view, ok := d.machines.View(r.ID); ok {
 			adopted = append(adopted, view)
 		}
+	}
+	if err != nil {
+		return adopted, lost, err
 	}
 	for _, dir := range []string{d.dirs.machines(), d.dirs.disks()} {
 		left, _ := os.ReadDir(dir)
@@ -135,35 +148,38 @@ func (d *Driver) Adopt(ctx context.Context) (adopted []vm.View, lost map[string]
 	return adopted, lost, nil
 }
 
-// adopt takes over one machine; why is not empty if it is gone.
-func (d *Driver) adopt(ctx context.Context, key string, r record) (_ *machine, why string) {
+// adopt takes over one machine. The error is a lostError if it is gone.
+func (d *Driver) adopt(ctx context.Context, key string, r record) (err error) {
 	switch {
 	case r.Boot != d.boot:
-		return nil, "the host was restarted"
+		return lostError("the host was restarted")
 	case r.PID == 0 || r.Status == "":
-		return nil, "it was not created to the end"
+		return lostError("it was not created to the end")
 	}
-	if r.From != "" {
-		_ = d.Store.Move(r.From, r.ID) // The renaming is complete now.
+	if r.From != "" { // The renaming is complete now, unless its snapshots cannot be moved.
+		if err := d.Store.Move(r.From, r.ID); err != nil && !d.Store.HasAny(r.ID) {
+			return err
+		}
 	}
 	m := d.newMachine(r.ID, key)
 	m.created, m.Spec, m.limits, m.UID, m.Restored, m.Cold, m.Network, m.Unsure = r.Created, r.Spec, r.Limits, r.UID, r.Restored, r.Cold, r.Network, true
 	if d.limits {
 		m.Group, _ = cgroups.Open(d.dirs.cgroup(key))
 	}
-	var err error
-	if m.Process, err = process.Open(r.PID, r.Start); err != nil {
+	if m.Process, err = process.Open(r.PID, r.Start); errors.Is(err, process.ErrGone) {
 		if m.Group.OOMKills() > 0 {
-			return nil, "oom"
+			return lostError("oom")
 		}
-		return nil, "its process has ended"
+		return lostError("its process has ended")
+	} else if err != nil {
+		return err
 	}
 	if m.console, err = console.Open(filepath.Join(d.dirs.machine(key), monitor.ConsolePipe+".out")); err != nil {
 		m.console = console.None() // A machine is worth more than what it prints.
 	}
 	if err := d.machines.Reserve(m); err != nil {
-		m.Process.Release()
-		return nil, "another machine has the id " + r.ID
+		m.release()
+		return err
 	}
 	m.watched = true
 	go d.watch(m)
@@ -172,7 +188,7 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (_ *machine, w
 	defer cancel()
 	_ = m.Turn.Lock(context.WithoutCancel(ctx), "adopt")
 	_ = m.Turn.Run(ctx, 0, func() error { return d.meet(m) })
-	return m, ""
+	return nil
 }
 
 // meetPause is the pause between questions to a machine that does not answer.

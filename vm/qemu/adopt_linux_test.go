@@ -1,0 +1,96 @@
+package qemu
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/format"
+	"github.com/rundlet/rundlet/vm"
+)
+
+// withDescriptors runs f while this process can open no more than a number of files.
+func withDescriptors(t *testing.T, n int, f func()) {
+	t.Helper()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	var free []*os.File
+	for range n {
+		file, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		free = append(free, file)
+	}
+	most := uint64(0)
+	for _, file := range free {
+		most = max(most, uint64(file.Fd())+1)
+	}
+	for _, file := range free {
+		file.Close()
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
+// A machine of which nothing can be found out runs on, and is adopted later.
+func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	if err := d.Create(ctx, "a", guestSpec(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	poor := open(t, d.conf)
+	withDescriptors(t, 1, func() {
+		if views, lost, err := poor.Adopt(ctx); !errors.Is(err, unix.EMFILE) || len(views)+len(lost) > 0 {
+			t.Fatalf("without descriptors: adopted %v, lost %v, error %v", views, lost, err)
+		}
+	})
+	entries, err := os.ReadDir(d.dirs.machines())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		key, isRecord := strings.CutSuffix(entry.Name(), ".json")
+		if !isRecord {
+			continue
+		}
+		record := d.dirs.record(key)
+		good, err := os.ReadFile(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(record, []byte(`{"format": 1000, "id": ["a"]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if views, lost, err := open(t, d.conf).Adopt(ctx); !errors.As(err, new(*format.NewerError)) || len(views)+len(lost) > 0 {
+			t.Fatalf("of a newer version: adopted %v, lost %v, error %v", views, lost, err)
+		}
+		if err := os.WriteFile(record, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := open(t, d.conf)
+	views, lost, err := last.Adopt(ctx)
+	if err != nil || len(lost) > 0 || len(views) != 1 || views[0].Status != vm.StatusCreated {
+		t.Fatalf("adopted %v, lost %v, error %v", views, lost, err)
+	}
+	if err := last.Destroy(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+}
