@@ -3,6 +3,7 @@ package qemu
 import (
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -92,5 +93,49 @@ func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
 	}
 	if err := last.Destroy(ctx, "a"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A create that fails at any place, for want of descriptors, leaves no process. Files that could not be deleted for that are deleted by Adopt.
+func TestACreateWithoutDescriptorsLeavesNoProcess(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	if _, _, err := d.bootFiles(); err != nil { // Once, and not in the loop.
+		t.Fatal(err)
+	}
+	spec := guestSpec(t)
+	failed, created := 0, false
+	for n := 1; !created && n < 100; n++ {
+		var err error
+		withDescriptors(t, n, func() { err = d.Create(ctx, "a", spec) })
+		if created = err == nil; !created {
+			failed++
+		} else if err := d.Destroy(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		processes, _ := os.ReadDir("/proc")
+		for _, entry := range processes {
+			pid, err := strconv.Atoi(entry.Name())
+			if err == nil && strings.Contains(argumentsOf(pid), "\x00"+d.dirs.machines()) {
+				t.Fatalf("%d descriptors: process %d is left", n, pid)
+			}
+		}
+		if err := d.machines.Forget("a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !created || failed < 5 {
+		t.Errorf("created: %v, after %d failures", created, failed)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if views, _, err := open(t, d.conf).Adopt(ctx); err != nil || len(views) > 0 {
+		t.Errorf("adopted %v, error %v", views, err)
+	}
+	for _, dir := range []string{d.dirs.machines(), d.dirs.disks()} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%v, %v are left in %s", err, left, dir)
+		}
 	}
 }

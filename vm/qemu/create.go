@@ -106,7 +106,7 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, asked vm.Spe
 
 // build makes all that the machine has on the host, up to a process whose guest stands still.
 func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.SnapshotRef, from *snapshots.Manifest) (err error) {
-	m.UID = d.freeUID(m)
+	d.takeUID(m)
 	if err := d.write(m, id, ""); err != nil { // First: it is what finds the rest.
 		return err
 	}
@@ -135,7 +135,7 @@ func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.Snaps
 		return err
 	}
 	if d.limits {
-		if m.Group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.Resources(), m.Spec.Weight); err != nil {
+		if m.Group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.Resources(spec.VCPUs(m.Spec)), m.Spec.Weight); err != nil {
 			return err
 		}
 	}
@@ -155,8 +155,8 @@ func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.Snaps
 	return nil
 }
 
-// freeUID is a user that no other machine of this driver value has.
-func (d *Driver) freeUID(m *machine) int {
+// takeUID gives a machine a user that no other machine of this driver value has.
+func (d *Driver) takeUID(m *machine) {
 	used := map[int]bool{}
 	d.uids.Lock()
 	defer d.uids.Unlock()
@@ -167,9 +167,9 @@ func (d *Driver) freeUID(m *machine) int {
 	}
 	for i := range uids {
 		if uid := firstUID + (d.lastUID+1+i)%uids; !used[uid] {
-			d.lastUID = uid - firstUID
-			return uid
+			d.lastUID, m.UID = uid-firstUID, uid
+			return
 		}
 	}
-	return firstUID // More machines than users: they share one.
+	m.UID = firstUID // More machines than users: they share one.
 }

@@ -133,9 +133,13 @@ type Limits struct {
 	MemoryMiB int `json:"memory_mib"`
 }
 
-// Resources are the limits of a machine's control group. A QEMU process has few threads beside one for each processor.
-func (l Limits) Resources() *specs.LinuxResources {
-	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(64 + l.VCPUs)}}
+// QEMU makes as many threads for requests of the drives as there are at once, up to workers, and has few others beside one for each processor.
+const workers, otherThreads = 64, 16
+
+// Resources are the limits of the control group of a machine with a number of processors. QEMU ends itself when it can make no thread: the limit is
+// of what a guest can make it do elsewhere.
+func (l Limits) Resources(processors int) *specs.LinuxResources {
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(workers + otherThreads + processors)}}
 	quota, period := int64(l.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)
 	res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
 	limit := l.MemoryBytes()

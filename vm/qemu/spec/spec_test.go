@@ -62,7 +62,10 @@ func TestCheck(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	l := Limits{VCPUs: 2, MemoryMiB: 100}
-	r := l.Resources()
+	r := l.Resources(200)
+	if *r.CPU.Quota != 2*cpuPeriodMicros || r.Pids.Limit < 200+64+8 { // QEMU has up to 64 threads for drives.
+		t.Errorf("%d tasks of 200 processors", r.Pids.Limit)
+	}
 	if *r.CPU.Quota != 2*cpuPeriodMicros || *r.Memory.Limit != (100+overheadMiB)<<20 || l.MemoryBytes() != *r.Memory.Limit {
 		t.Errorf("%+v %+v", *r.CPU, *r.Memory)
 	}
