@@ -21,7 +21,6 @@ import (
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
 	"github.com/rundlet/rundlet/vm/microvm/link"
 	"github.com/rundlet/rundlet/vm/microvm/tap"
-	"github.com/rundlet/rundlet/vm/qemu/qmp"
 	"github.com/rundlet/rundlet/vm/qemu/spec"
 )
 
@@ -174,12 +173,20 @@ func (m *VM) start(program string, args []string, kept []*os.File) error {
 		return fmt.Errorf("start %s: %w", program, err)
 	}
 	if m.Process, err = process.Open(cmd.Process.Pid, 0); err != nil {
-		return err
+		return errors.Join(err, cmd.Process.Kill(), waitKilled(cmd)) // Nothing else would find it.
 	}
+	_ = cmd.Process.Release()
 	for _, file := range m.Group.ProcsFiles() {
 		if err := os.WriteFile(file, []byte(strconv.Itoa(m.Process.PID)), 0); err != nil {
 			return fmt.Errorf("control group: %w", err)
 		}
+	}
+	return nil
+}
+
+func waitKilled(cmd *exec.Cmd) error {
+	if err := cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		return err
 	}
 	return nil
 }
@@ -215,7 +222,7 @@ func (m *VM) Connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, launchTime)
 	defer cancel()
 	for pause := connectFirst; ; pause = min(2*pause, connectLast) {
-		client, err := qmp.Dial(ctx, filepath.Join(m.Dir, qmpSocket))
+		client, err := dialQMP(ctx, filepath.Join(m.Dir, qmpSocket))
 		if err == nil {
 			m.mu.Lock()
 			m.qmp = client
@@ -234,7 +241,7 @@ func (m *VM) Connect(ctx context.Context) error {
 
 // complaint is what QEMU has written of an error, in one line.
 func (m *VM) complaint() string {
-	f, err := os.Open(filepath.Join(m.Dir, errorFile))
+	f, err := openOwn(filepath.Join(m.Dir, errorFile))
 	if err != nil {
 		return ""
 	}

@@ -82,8 +82,7 @@ func (m *VM) saveState(to string) error {
 		return err
 	}
 	defer os.Remove(own)
-	// The process runs the guest's code: it may have put anything there.
-	f, err := os.OpenFile(own, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := openOwn(own)
 	if err != nil {
 		return err
 	}
@@ -93,7 +92,7 @@ func (m *VM) saveState(to string) error {
 		return err
 	}
 	const most = 64 << 20 // A hundred times what it takes.
-	if !info.Mode().IsRegular() || info.Size() > most {
+	if info.Size() > most {
 		return errors.New("qemu: the saved state is not a file of a possible size")
 	}
 	return copies.Sparse(f, to, info.Size())
@@ -104,11 +103,14 @@ func (m *VM) saveMemory(to string) error {
 	size := int64(spec.MemoryMiB(m.Spec)) << 20
 	pid := m.Process.PID
 	if !m.Restored {
-		ram, err := os.Open(fmt.Sprintf("/proc/%d/fd/%d", pid, firstFD))
+		ram, err := openRegular(fmt.Sprintf("/proc/%d/fd/%d", pid, firstFD), 0)
 		if err != nil {
 			return err
 		}
 		defer ram.Close()
+		if info, err := ram.Stat(); err != nil || info.Size() != size {
+			return errors.Join(errors.New("qemu: the memory of the guest is not what it was given"), err)
+		}
 		return copies.Sparse(ram, to, size)
 	}
 	base, err := os.Open(filepath.Join(m.Disks, ramFile))

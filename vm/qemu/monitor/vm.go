@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -142,7 +141,7 @@ func (m *VM) call(ctx context.Context, limit time.Duration, call link.Call) erro
 	client := m.link
 	m.mu.Unlock()
 	if client == nil {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(m.Dir, linkSocket))
+		conn, err := dialLink(ctx, filepath.Join(m.Dir, linkSocket))
 		if err != nil {
 			return fmt.Errorf("%w: link to the guest: %w", vm.ErrUnavailable, err)
 		}

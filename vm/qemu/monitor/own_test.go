@@ -1,0 +1,74 @@
+//go:build linux
+
+package monitor
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/vm/microvm/link"
+)
+
+// What a process puts into its directory leads to nothing of the host, and holds nobody up.
+func TestAProcessLeadsNobodyAway(t *testing.T) {
+	other := t.TempDir()
+	secret, pipe := filepath.Join(other, "secret"), filepath.Join(other, "pipe")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(other, "socket")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := &VM{Dir: t.TempDir()}
+	put := func(name string, make func(path string) error) {
+		t.Helper()
+		path := filepath.Join(m.Dir, name)
+		_ = os.Remove(path)
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(errorFile, func(path string) error { return os.Symlink(secret, path) })
+	if got := m.complaint(); got != "" {
+		t.Errorf("read %q by a link", got)
+	}
+	put(errorFile, func(path string) error { return unix.Mkfifo(path, 0o600) })
+	said := make(chan string, 1)
+	go func() { said <- m.complaint() }()
+	select {
+	case got := <-said:
+		if got != "" {
+			t.Errorf("read %q of a pipe", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("a pipe holds it up")
+	}
+	for _, to := range []string{socket, secret, pipe} {
+		put(linkSocket, func(path string) error { return os.Symlink(to, path) })
+		put(qmpSocket, func(path string) error { return os.Symlink(to, path) })
+		if client, err := dialQMP(t.Context(), filepath.Join(m.Dir, qmpSocket)); err == nil {
+			client.Close()
+			t.Errorf("QMP: connected to %s", to)
+		}
+		if err := m.call(t.Context(), time.Millisecond, link.Call{Freeze: true}); err == nil {
+			t.Error("called")
+		}
+		m.mu.Lock()
+		if m.link != nil {
+			t.Errorf("link: connected to %s", to)
+		}
+		m.mu.Unlock()
+	}
+	m.HangUp()
+}
