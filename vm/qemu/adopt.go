@@ -157,8 +157,10 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (err error) {
 		return lostError("it was not created to the end")
 	}
 	if r.From != "" { // The renaming is complete now, unless its snapshots cannot be moved.
-		if err := d.Store.Move(r.From, r.ID); err != nil && !d.Store.HasAny(r.ID) {
-			return err
+		if err := d.Store.Move(r.From, r.ID); err != nil {
+			if moved, _ := d.Store.HasAny(r.ID); !moved {
+				return err
+			}
 		}
 	}
 	m := d.newMachine(r.ID, key)

@@ -198,11 +198,15 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 }
 
 func (d *Driver) rename(m *machine, oldID, newID string) error {
-	if d.Store.HasAny(newID) {
+	if taken, err := d.Store.HasAny(newID); err != nil {
+		return err
+	} else if taken {
 		return fmt.Errorf("%w: snapshots of %s", vm.ErrAlreadyExists, newID)
 	}
 	from := ""
-	if d.Store.HasAny(oldID) {
+	if has, err := d.Store.HasAny(oldID); err != nil {
+		return err
+	} else if has {
 		from = oldID
 	}
 	if err := d.write(m, newID, from); err != nil {

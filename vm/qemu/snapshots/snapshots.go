@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rundlet/rundlet/internal/durable"
@@ -39,6 +40,8 @@ type Store struct {
 	Driver, Version string
 	// Deleted is called when a snapshot is gone.
 	Deleted func(id, name string)
+
+	parents sync.Mutex // of the directories of ids, which come with the first snapshot and go with the last
 }
 
 // Path is the directory of a snapshot.
@@ -92,6 +95,8 @@ func (s *Store) Describe(machine vm.Spec, khz int, dir string, onlyFiles bool) e
 
 // Commit gives a snapshot its name.
 func (s *Store) Commit(staging, id, name string) error {
+	s.parents.Lock()
+	defer s.parents.Unlock()
 	parent := filepath.Join(s.Dir, id)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return err
@@ -120,6 +125,9 @@ func (s *Store) Read(id, name string) (*Manifest, error) {
 	}
 	for file, size := range m.Files {
 		info, err := os.Stat(filepath.Join(dir, filepath.Base(file)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err // It may be as it was.
+		}
 		if err != nil || info.Size() != size {
 			return nil, fmt.Errorf("%w: file %s of snapshot %s of %s is not as it was saved", vm.ErrIncompatible, file, name, id)
 		}
@@ -165,9 +173,12 @@ func (m *Manifest) Fits(s *Store, asked vm.Spec) (vm.Spec, error) {
 func (s *Store) Has(id, name string) bool { return fileExists(s.Path(id, name)) }
 
 // HasAny is Has of any name.
-func (s *Store) HasAny(id string) bool {
-	entries, _ := os.ReadDir(filepath.Join(s.Dir, id))
-	return len(entries) > 0
+func (s *Store) HasAny(id string) (bool, error) {
+	entries, err := os.ReadDir(filepath.Join(s.Dir, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return len(entries) > 0, err
 }
 
 // Of are the snapshots of an id, in the order in which they were made.
@@ -209,7 +220,9 @@ func (s *Store) DeleteSnapshot(ctx context.Context, id, name string) error {
 	if err != nil {
 		return machines.Failure("delete snapshot", id, nil, err)
 	}
+	s.parents.Lock()
 	_ = os.Remove(filepath.Join(s.Dir, id)) // Succeeds if it is empty.
+	s.parents.Unlock()
 	_ = durable.Sync(s.Dir)
 	s.Deleted(id, name)
 	return nil
@@ -222,7 +235,13 @@ func (s *Store) Snapshots(ctx context.Context) (all []vm.SnapshotInfo, err error
 	}
 	owners, err := os.ReadDir(s.Dir)
 	for _, owner := range owners {
-		entries, _ := os.ReadDir(filepath.Join(s.Dir, owner.Name()))
+		if !owner.IsDir() {
+			continue
+		}
+		entries, readErr := os.ReadDir(filepath.Join(s.Dir, owner.Name()))
+		if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
+			return nil, machines.Failure("list snapshots", owner.Name(), nil, readErr)
+		}
 		for _, entry := range entries {
 			info, err := s.InspectSnapshot(ctx, owner.Name(), entry.Name())
 			if err != nil {

@@ -87,10 +87,72 @@ func TestASnapshotIsWholeOrRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if s.HasAny("a") {
-		t.Error("something is left")
+	if left, err := s.HasAny("a"); left || err != nil {
+		t.Errorf("something is left: %v, %v", left, err)
 	}
 	if left, err := os.ReadDir(s.Pending); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// What cannot be looked at is neither gone nor damaged.
+func TestAnErrorIsNoAnswer(t *testing.T) {
+	s := store(t)
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.WriteFile(root, []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	save(t, s, vm.Spec{Rootfs: root}, "a", "one")
+	ram := filepath.Join(s.Path("a", "one"), "ram")
+	if err := errors.Join(os.Remove(ram), os.Symlink(ram, ram)); err != nil { // A link to itself cannot be followed.
+		t.Fatal(err)
+	}
+	if _, err := s.Read("a", "one"); err == nil || errors.Is(err, vm.ErrIncompatible) || errors.Is(err, vm.ErrNotFound) {
+		t.Errorf("read: %v", err)
+	}
+	if err := os.Symlink(filepath.Join(s.Dir, "b"), filepath.Join(s.Dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	if any, err := s.HasAny("b"); any || err == nil {
+		t.Errorf("%v, %v", any, err)
+	}
+	if any, err := s.HasAny("none"); any || err != nil {
+		t.Errorf("%v, %v", any, err)
+	}
+}
+
+// The last snapshot of an id is deleted while another one is made.
+func TestASnapshotIsMadeWhileTheLastIsDeleted(t *testing.T) {
+	s := store(t)
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.WriteFile(root, []byte("image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := s.DeleteSnapshot(t.Context(), "a", "none"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	for range 500 {
+		staging, err := os.MkdirTemp(s.Pending, "save-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(staging, "a", "one"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteSnapshot(t.Context(), "a", "one"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
