@@ -3,16 +3,58 @@
 package monitor
 
 import (
+	"bufio"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/process"
+	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/link"
 )
+
+// A stopped machine whose save has failed is asked what it does, by another connection, before anything else is done with it.
+func TestASaveOfAStoppedMachineFails(t *testing.T) {
+	m := &VM{Dir: t.TempDir(), Disks: t.TempDir(), Spec: vm.Spec{RootfsReadOnly: true}, Process: &process.Process{Ended: make(chan struct{})}}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.Dir, qmpSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for connections := 0; ; connections++ {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			fmt.Fprintln(conn, `{"QMP": {}}`)
+			for lines := bufio.NewScanner(conn); lines.Scan(); {
+				answer := `{"return": {"running": false}}`
+				if strings.Contains(lines.Text(), "xen-save") && connections == 0 {
+					answer = "not QMP"
+				}
+				fmt.Fprintln(conn, answer)
+			}
+		}
+	}()
+	if err := m.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Save(vm.StatusStopped, t.TempDir(), false, nil); err == nil || !m.Unsure {
+		t.Fatalf("%v, unsure: %v", err, m.Unsure)
+	}
+	if running, err := m.Running(t.Context()); err != nil || running {
+		t.Errorf("%v, %v", running, err)
+	}
+	m.HangUp()
+}
 
 // What a process puts into its directory leads to nothing of the host, and holds nobody up.
 func TestAProcessLeadsNobodyAway(t *testing.T) {

@@ -19,6 +19,11 @@ import (
 // Save writes the files of a snapshot. A running guest stands still meanwhile, and then goes on.
 func (m *VM) Save(status vm.Status, dir string, onlyFiles bool, setUID []string) (err error) {
 	running := status == vm.StatusRunning
+	defer func() {
+		if err != nil && !running {
+			m.Unsure = true // Of one that goes on, Run has found out.
+		}
+	}()
 	if onlyFiles && !running && !m.Cold {
 		// What it has in memory comes to the disk only if it runs.
 		if err := m.ask(context.Background(), "cont"); err != nil {

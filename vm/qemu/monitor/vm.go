@@ -63,13 +63,20 @@ func (m *VM) Exit() string {
 	return m.exit
 }
 
-// Running reports whether the guest's processors run. It connects to QEMU if that is needed.
+// Running reports whether the guest's processors run. It connects to QEMU if that is needed: after a request that was broken off, too.
 func (m *VM) Running(ctx context.Context) (bool, error) {
-	if m.qmp == nil {
-		if err := m.Connect(ctx); err != nil {
-			return false, err
+	if m.qmp != nil {
+		if running, err := m.running(ctx); err == nil {
+			return running, nil
 		}
 	}
+	if err := m.Connect(ctx); err != nil {
+		return false, err
+	}
+	return m.running(ctx)
+}
+
+func (m *VM) running(ctx context.Context) (bool, error) {
 	var is struct {
 		Running bool `json:"running"`
 	}
