@@ -4,6 +4,7 @@
 package console
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"sync"
@@ -48,6 +49,10 @@ func Open(path string) (*Console, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
+	}
+	if info, err := file.Stat(); err != nil || info.Mode().Type() != os.ModeNamedPipe { // A file could be read without end.
+		file.Close()
+		return nil, errors.Join(&os.PathError{Op: "open", Path: path, Err: errors.New("it is no pipe")}, err)
 	}
 	c := &Console{file: file, done: make(chan struct{})}
 	go c.drain()

@@ -4,6 +4,8 @@ package console
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -102,4 +104,16 @@ func FuzzLineRing(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A machine may have put a file there, which could be read without end.
+func TestOnlyAPipeIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console")
+	if err := os.WriteFile(path, []byte("a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Open(path); err == nil {
+		c.Finish()
+		t.Error("a file was opened")
+	}
 }
