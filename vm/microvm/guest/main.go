@@ -73,7 +73,9 @@ type guest struct {
 
 	last    link.Answer // to the last nonce
 	started bool
-	group   string // the control group of the programs
+	group   string   // the control group of the programs
+	groups  string   // the directory of all groups, in which group is
+	others  []string // that were frozen with it
 }
 
 func mountSystem() error {

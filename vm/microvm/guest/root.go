@@ -83,7 +83,7 @@ func (g *guest) makeGroup(maxProcesses int) error {
 	if err := os.WriteFile(all+"/cgroup.subtree_control", []byte("+pids"), 0); err != nil && maxProcesses > 0 {
 		return err
 	}
-	g.group = all + "/machine"
+	g.groups, g.group = all, all+"/machine"
 	if err := os.Mkdir(g.group, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -76,20 +78,60 @@ func (g *guest) send(a link.Answer) {
 // freezeTime is how long the kernel may take to freeze the programs.
 const freezeTime = 2 * time.Second
 
-// freeze stops the programs of the guest, or lets them go on.
+// freeze stops the programs of the guest, or lets them go on. Some can be in groups that they have made beside theirs: those of containers are.
 func (g *guest) freeze(on bool) error {
 	if g.group == "" {
 		return nil
 	}
+	if !on {
+		errs := []error{setFrozen(g.group, false)}
+		for _, other := range g.others {
+			if err := setFrozen(other, false); !removed(err) {
+				errs = append(errs, err)
+			}
+		}
+		g.others = nil
+		return errors.Join(errs...)
+	}
+	if err := setFrozen(g.group, true); err != nil {
+		return err
+	}
+	if g.groups == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(g.groups)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		other := filepath.Join(g.groups, entry.Name())
+		if !entry.IsDir() || other == g.group {
+			continue
+		}
+		if now, err := os.ReadFile(other + "/cgroup.freeze"); err == nil && strings.TrimSpace(string(now)) == "1" {
+			continue // By its own programs, who let it go on; or by the freeze before.
+		}
+		g.others = append(g.others, other)
+		if err := setFrozen(other, true); err != nil && !removed(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// removed reports whether a control group is gone.
+func removed(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) }
+
+func setFrozen(group string, on bool) error {
 	value, want := "0", "frozen 0"
 	if on {
 		value, want = "1", "frozen 1"
 	}
-	if err := os.WriteFile(g.group+"/cgroup.freeze", []byte(value), 0); err != nil {
+	if err := os.WriteFile(group+"/cgroup.freeze", []byte(value), 0); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(freezeTime); ; <-time.After(time.Millisecond) {
-		events, err := os.ReadFile(g.group + "/cgroup.events")
+		events, err := os.ReadFile(group + "/cgroup.events")
 		if err != nil || strings.Contains(string(events), want) {
 			return err
 		}

@@ -225,3 +225,45 @@ func TestAnAnswerThatTheHostDoesNotReadIsLost(t *testing.T) {
 		}
 	}
 }
+
+// Containers in the guest have groups beside that of its programs.
+func TestGroupsBesideAreFrozenToo(t *testing.T) {
+	g := &guest{groups: t.TempDir()}
+	g.group = filepath.Join(g.groups, "machine")
+	const frozen, running = "frozen 1\n", "frozen 0\n"
+	state := func(name, freeze, events string) {
+		t.Helper()
+		dir := filepath.Join(g.groups, name)
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/cgroup.freeze", []byte(freeze), 0o600), os.WriteFile(dir+"/cgroup.events", []byte(events), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(name, value string) {
+		t.Helper()
+		if got, err := os.ReadFile(filepath.Join(g.groups, name, "cgroup.freeze")); err != nil || string(got) != value {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, value)
+		}
+	}
+	state("machine", "0", frozen)
+	state("docker", "0\n", frozen)
+	state("paused", "1\n", frozen)
+	state("removed", "0\n", frozen)
+	for range 2 {
+		if err := g.freeze(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("machine", "1")
+	want("docker", "1")
+	state("machine", "1", running)
+	state("docker", "1", running)
+	if err := os.RemoveAll(filepath.Join(g.groups, "removed")); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.freeze(false); err != nil {
+		t.Fatal(err)
+	}
+	want("machine", "0")
+	want("docker", "0")
+	want("paused", "1\n")
+}
