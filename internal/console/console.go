@@ -52,7 +52,7 @@ func Open(path string) (*Console, error) {
 	}
 	if info, err := file.Stat(); err != nil || info.Mode().Type() != os.ModeNamedPipe { // A file could be read without end.
 		file.Close()
-		return nil, errors.Join(&os.PathError{Op: "open", Path: path, Err: errors.New("it is no pipe")}, err)
+		return nil, errors.Join(&os.PathError{Op: "open", Path: path, Err: errors.New("it is not a pipe")}, err)
 	}
 	c := &Console{file: file, done: make(chan struct{})}
 	go c.drain()

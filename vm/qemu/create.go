@@ -72,7 +72,7 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, asked vm.Spe
 	}
 	m.limits = spec.Limits{VCPUs: cmp.Or(asked.VCPUs, spec.VCPUs(made)), MemoryMiB: cmp.Or(asked.MemoryMiB, spec.MemoryMiB(made))}
 	m.Spec, m.Cold = made, from == nil || from.Filesystem
-	m.Restored = !m.Cold
+	m.Restored, m.Frozen = !m.Cold, !m.Cold
 	if !d.limits && (made.VCPUs > 0 || made.MemoryMiB > 0 || made.Weight > 0) {
 		return &vm.Error{Op: "create", ID: id, Kind: vm.ErrUnsupported, Err: fmt.Errorf("cpu and memory limits: this host has no usable control groups: %w", cgroups.Usable()),
 			Hint: "mount control groups (v1 or v2)"}

@@ -26,7 +26,7 @@ func openRegular(path string, flags int) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", path)
+		err = fmt.Errorf("%s is not a regular file", path)
 	}
 	if err != nil {
 		f.Close()
@@ -43,7 +43,7 @@ func ownSocket(path string) (address string, release func(), err error) {
 	}
 	var info unix.Stat_t
 	if err = unix.Fstat(fd, &info); err == nil && info.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		err = fmt.Errorf("%s is no socket", path)
+		err = fmt.Errorf("%s is not a socket", path)
 	}
 	if err != nil {
 		_ = unix.Close(fd)

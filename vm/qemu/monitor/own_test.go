@@ -4,10 +4,13 @@ package monitor
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,31 +22,81 @@ import (
 	"github.com/rundlet/rundlet/vm/microvm/link"
 )
 
+// answer answers each line of each connection, one after the other.
+func answer(l net.Listener, greeting string, to func(line string) string) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		fmt.Fprintln(conn, greeting)
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			fmt.Fprintln(conn, to(lines.Text()))
+		}
+		conn.Close()
+	}
+}
+
+// A stopped machine whose programs were not frozen is not saved before they are.
+func TestOnlyFrozenProgramsAreSaved(t *testing.T) {
+	m := &VM{Dir: t.TempDir(), Disks: t.TempDir(), Spec: vm.Spec{RootfsReadOnly: true}, Process: &process.Process{Ended: make(chan struct{})}}
+	var asked []string
+	for name, to := range map[string]func(string) string{
+		qmpSocket: func(line string) string {
+			var request struct{ Execute string }
+			_ = json.Unmarshal([]byte(line), &request)
+			asked = append(asked, request.Execute)
+			return `{"return": {}}`
+		},
+		linkSocket: func(line string) string {
+			var call link.Call
+			_ = json.Unmarshal([]byte(line), &call)
+			return fmt.Sprintf(`{"nonce": %q, "error": "no"}`, call.Nonce)
+		},
+	} {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		greeting := ""
+		if name == qmpSocket {
+			greeting = `{"QMP": {}}`
+		}
+		go answer(l, greeting, to)
+	}
+	if err := m.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Halt(); err != nil {
+		t.Fatal(err)
+	}
+	err := m.Save(vm.StatusStopped, t.TempDir(), false, nil)
+	if !errors.Is(err, vm.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	m.HangUp()
+	if want := []string{"qmp_capabilities", "stop", "cont", "stop"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q, want %q", asked, want)
+	}
+}
+
 // A stopped machine whose save has failed is asked what it does, by another connection, before anything else is done with it.
 func TestASaveOfAStoppedMachineFails(t *testing.T) {
-	m := &VM{Dir: t.TempDir(), Disks: t.TempDir(), Spec: vm.Spec{RootfsReadOnly: true}, Process: &process.Process{Ended: make(chan struct{})}}
+	m := &VM{Dir: t.TempDir(), Disks: t.TempDir(), Spec: vm.Spec{RootfsReadOnly: true}, Frozen: true, Process: &process.Process{Ended: make(chan struct{})}}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.Dir, qmpSocket))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	go func() {
-		for connections := 0; ; connections++ {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			defer conn.Close()
-			fmt.Fprintln(conn, `{"QMP": {}}`)
-			for lines := bufio.NewScanner(conn); lines.Scan(); {
-				answer := `{"return": {"running": false}}`
-				if strings.Contains(lines.Text(), "xen-save") && connections == 0 {
-					answer = "not QMP"
-				}
-				fmt.Fprintln(conn, answer)
-			}
+	broken := false
+	go answer(l, `{"QMP": {}}`, func(line string) string {
+		if strings.Contains(line, "xen-save") && !broken {
+			broken = true
+			return "not QMP"
 		}
-	}()
+		return `{"return": {"running": false}}`
+	})
 	if err := m.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -56,8 +109,8 @@ func TestASaveOfAStoppedMachineFails(t *testing.T) {
 	m.HangUp()
 }
 
-// What a process puts into its directory leads to nothing of the host, and holds nobody up.
-func TestAProcessLeadsNobodyAway(t *testing.T) {
+// What a process puts into its directory leads to nothing of the host, and holds no caller up.
+func TestAProcessLeadsNoCallerAway(t *testing.T) {
 	other := t.TempDir()
 	secret, pipe := filepath.Join(other, "secret"), filepath.Join(other, "pipe")
 	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {

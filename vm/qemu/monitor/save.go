@@ -24,18 +24,20 @@ func (m *VM) Save(status vm.Status, dir string, onlyFiles bool, setUID []string)
 			m.Unsure = true // Of one that goes on, Run has found out.
 		}
 	}()
-	if onlyFiles && !running && !m.Cold {
-		// What it has in memory comes to the disk only if it runs.
+	again := !running && !m.Cold && (onlyFiles || !m.Frozen)
+	if again {
+		// What it has in memory comes to the disk only if it runs; and what was not frozen would run in a copy before it knows what it is.
 		if err := m.ask(context.Background(), "cont"); err != nil {
 			return err
 		}
 	}
-	if !m.Cold && (running || onlyFiles) {
+	if !m.Cold && running || again {
 		freeze := m.call(context.Background(), freezeTime, link.Call{Freeze: true, Sync: onlyFiles})
 		if err := m.ask(context.Background(), "stop"); err != nil {
 			m.Unsure = true
 			return err
 		}
+		m.Frozen = freeze == nil
 		if running {
 			defer func() {
 				if goOn := m.Run(context.Background(), setUID); goOn != nil {

@@ -47,6 +47,9 @@ type VM struct {
 	// Dir has its sockets, and is all that the process sees of the host; Disks has its disk, and the files of the snapshot from which it was restored.
 	Dir, Disks string
 
+	// Frozen: its programs are known to be frozen, as they are in a snapshot.
+	Frozen bool
+
 	// Unsure: what the guest does is not known, after a call that failed half-way.
 	Unsure bool
 
@@ -123,6 +126,7 @@ func (m *VM) MakeFiles(saved string, from *snapshots.Manifest) error {
 
 // Run lets the guest run: it boots, or goes on.
 func (m *VM) Run(ctx context.Context, setUID []string) error {
+	m.Frozen = false
 	if err := m.ask(ctx, "cont"); err != nil {
 		return err
 	}
@@ -182,7 +186,8 @@ func (m *VM) ask(ctx context.Context, command string) error {
 }
 
 func (m *VM) Halt() error {
-	_ = m.call(context.Background(), freezeTime, link.Call{Freeze: true})
+	freeze := m.call(context.Background(), freezeTime, link.Call{Freeze: true})
+	m.Frozen = freeze == nil
 	return m.ask(context.Background(), "stop")
 }
 
