@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -197,5 +198,29 @@ func TestNoProgramRunsBeforeItsMachineIsItself(t *testing.T) {
 	after := ticks("b")
 	if most := int64((saved+time.Since(woken))/tick) + 10; after-before > most {
 		t.Errorf("the program has done %d steps between the snapshot and the first question, want at most %d: it ran for %v before its machine was itself", after-before, most, alone)
+	}
+}
+
+// TestAStoppedMachineIsStoppedAgain has a call that failed after it had let a stopped guest run: the next one finds it stopped.
+func TestAStoppedMachineIsStoppedAgain(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	t.Cleanup(func() { _ = d.Destroy(context.Background(), "a") })
+	if err := errors.Join(d.Create(ctx, "a", guestSpec(t)), d.Start(ctx, "a"), d.Stop(ctx, "a")); err != nil {
+		t.Fatal(err)
+	}
+	m := mustFind(t, d, "a")
+	if err := m.Run(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	m.Unsure = true
+	if err := d.Stop(ctx, "a"); !errors.Is(err, vm.ErrInvalidTransition) {
+		t.Errorf("stop of a stopped machine: %v", err)
+	}
+	if running, err := m.Running(ctx); running || err != nil {
+		t.Errorf("it runs: %v, %v", running, err)
+	}
+	if err := d.Start(ctx, "a"); err != nil {
+		t.Error(err)
 	}
 }

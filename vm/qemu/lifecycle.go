@@ -67,6 +67,12 @@ func (d *Driver) settle(m *machine) error {
 		return err
 	}
 	_, status, _ := d.machines.State(m)
+	if running && status == vm.StatusStopped { // A save let it run to write its files, or a start did not come to its end.
+		if err := m.Halt(); err != nil {
+			return err
+		}
+		running = false
+	}
 	if running {
 		return d.finishRun(m)
 	}
