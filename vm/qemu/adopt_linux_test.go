@@ -3,6 +3,7 @@ package qemu
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,22 +57,14 @@ func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	poor := open(t, d.conf)
+	poor := open(t, d.options)
 	withDescriptors(t, 1, func() {
 		if views, lost, err := poor.Adopt(ctx); !errors.Is(err, unix.EMFILE) || len(views)+len(lost) > 0 {
 			t.Fatalf("without descriptors: adopted %v, lost %v, error %v", views, lost, err)
 		}
 	})
-	entries, err := os.ReadDir(d.dirs.machines())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		key, isRecord := strings.CutSuffix(entry.Name(), ".json")
-		if !isRecord {
-			continue
-		}
-		record := d.dirs.record(key)
+	for _, r := range d.records(t) {
+		record := filepath.Join(d.machines(), r.key+".json")
 		good, err := os.ReadFile(record)
 		if err != nil {
 			t.Fatal(err)
@@ -79,14 +72,14 @@ func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
 		if err := os.WriteFile(record, []byte(`{"format": 1000, "id": ["a"]}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if views, lost, err := open(t, d.conf).Adopt(ctx); !errors.As(err, new(*format.NewerError)) || len(views)+len(lost) > 0 {
+		if views, lost, err := open(t, d.options).Adopt(ctx); !errors.As(err, new(*format.NewerError)) || len(views)+len(lost) > 0 {
 			t.Fatalf("of a newer version: adopted %v, lost %v, error %v", views, lost, err)
 		}
 		if err := os.WriteFile(record, good, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	last := open(t, d.conf)
+	last := open(t, d.options)
 	views, lost, err := last.Adopt(ctx)
 	if err != nil || len(lost) > 0 || len(views) != 1 || views[0].Status != vm.StatusCreated {
 		t.Fatalf("adopted %v, lost %v, error %v", views, lost, err)
@@ -100,10 +93,10 @@ func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
 func TestACreateWithoutDescriptorsLeavesNoProcess(t *testing.T) {
 	d := newDriver(t)
 	ctx := testContext(t)
-	if _, _, err := d.bootFiles(); err != nil { // Once, and not in the loop.
+	spec := guestSpec(t)
+	if err := errors.Join(d.Create(ctx, "first", spec), d.Destroy(ctx, "first")); err != nil { // The first files of guests are made once, and not in the loop.
 		t.Fatal(err)
 	}
-	spec := guestSpec(t)
 	failed, created := 0, false
 	for n := 1; !created && n < 100; n++ {
 		var err error
@@ -116,11 +109,11 @@ func TestACreateWithoutDescriptorsLeavesNoProcess(t *testing.T) {
 		processes, _ := os.ReadDir("/proc")
 		for _, entry := range processes {
 			pid, err := strconv.Atoi(entry.Name())
-			if err == nil && strings.Contains(argumentsOf(pid), "\x00"+d.dirs.machines()) {
+			if err == nil && strings.Contains(argumentsOf(pid), "\x00"+d.machines()) {
 				t.Fatalf("%d descriptors: process %d is left", n, pid)
 			}
 		}
-		if err := d.machines.Forget("a"); err != nil {
+		if err := d.Forget(ctx, "a"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,10 +123,10 @@ func TestACreateWithoutDescriptorsLeavesNoProcess(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if views, _, err := open(t, d.conf).Adopt(ctx); err != nil || len(views) > 0 {
+	if views, _, err := open(t, d.options).Adopt(ctx); err != nil || len(views) > 0 {
 		t.Errorf("adopted %v, error %v", views, err)
 	}
-	for _, dir := range []string{d.dirs.machines(), d.dirs.disks()} {
+	for _, dir := range []string{d.machines(), d.disks()} {
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("%v, %v are left in %s", err, left, dir)
 		}

@@ -22,11 +22,11 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	var all sync.Map      // *Driver to *vmtest.Points
-	var reopened sync.Map // *Driver to Config
-	with := func(d *Driver) *Driver {
+	var all sync.Map      // *opened to *vmtest.Points
+	var reopened sync.Map // *opened to nothing
+	with := func(d *opened) *opened {
 		p := &vmtest.Points{}
-		d.points.halfWay = p.Reach
+		d.HalfWay = p.Reach
 		all.Store(d, p)
 		return d
 	}
@@ -34,19 +34,20 @@ func TestConformance(t *testing.T) {
 		p, _ := all.Load(d)
 		return p.(*vmtest.Points)
 	}
-	again := func(t *testing.T, conf Config) vm.Runtime {
-		d, err := New(conf)
+	again := func(t *testing.T, options vm.Options) vm.Runtime {
+		d, err := New(options)
 		if err != nil {
 			t.Fatal(err)
 		}
-		reopened.Store(d, conf)
-		return with(d)
+		o := with(&opened{d, options})
+		reopened.Store(o, nil)
+		return o
 	}
 	vmtest.Run(t, vmtest.Harness{
 		New: func(t *testing.T) vm.Runtime {
 			d := newDriver(t)
 			// The last driver of a case is closed after the suite's clean-up.
-			t.Cleanup(func() { closeAll(t, &reopened, d.conf) })
+			t.Cleanup(func() { closeAll(t, &reopened, d.options) })
 			return with(d)
 		},
 		Spec: func(t *testing.T) vm.Spec { return guestSpec(t) },
@@ -68,38 +69,38 @@ func TestConformance(t *testing.T) {
 		},
 		RootFile: "/tmp/.keep",
 		Look: func(ctx context.Context, d vm.Runtime, id string, question ...string) (string, error) {
-			return client{d.(*Driver)}.do(ctx, id, "POST", "/look", strings.Join(question, "\x00"))
+			return client{d.(*opened)}.do(ctx, id, "POST", "/look", strings.Join(question, "\x00"))
 		},
 		Confinement: confinement,
 		Crash: func(t *testing.T, d vm.Runtime, c vmtest.Call) vm.Runtime {
-			if err := d.(*Driver).Close(); err != nil {
+			if err := d.(*opened).Close(); err != nil {
 				t.Fatal(err)
 			}
-			dieHalfWay(t, d.(*Driver).conf, c)
-			return again(t, d.(*Driver).conf)
+			dieHalfWay(t, d.(*opened).options, c)
+			return again(t, d.(*opened).options)
 		},
 		Skips: []string{"honour/kernel-command-line", "honour/disk-of-root-and-mounts-is-one", "honour/mounts",
 			"honour/mounts-of-a-restore-have-their-own-sources", "honour/mount-points-are-not-made-in-the-image"},
 		Limits: vmtest.Limits{Case: 3 * time.Minute, Destroy: turn.Patience + turn.Bound + 3*time.Second},
-		Guest:  func(d vm.Runtime) vmtest.Guest { return client{d.(*Driver)} },
-		Files:  func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*Driver)}} },
+		Guest:  func(d vm.Runtime) vmtest.Guest { return client{d.(*opened)} },
+		Files:  func(d vm.Runtime) vmtest.Guest { return disk{client{d.(*opened)}} },
 		BootID: func(ctx context.Context, d vm.Runtime, id string) (string, error) {
-			return client{d.(*Driver)}.do(ctx, id, "POST", "/look", "read\x00/proc/sys/kernel/random/boot_id")
+			return client{d.(*opened)}.do(ctx, id, "POST", "/look", "read\x00/proc/sys/kernel/random/boot_id")
 		},
 		Echo: func(t *testing.T, d vm.Runtime, id string) (echo, silent uint16) {
-			if _, err := (client{d.(*Driver)}).do(t.Context(), id, "GET", "/ping", ""); err != nil {
+			if _, err := (client{d.(*opened)}).do(t.Context(), id, "GET", "/ping", ""); err != nil {
 				t.Fatal(err)
 			}
 			return 7, 9
 		},
 		Print: func(t *testing.T, d vm.Runtime, id string, lines []string) {
-			if _, err := (client{d.(*Driver)}).do(testContext(t), id, "POST", "/console", strings.Join(lines, "\n")+"\n"); err != nil {
+			if _, err := (client{d.(*opened)}).do(testContext(t), id, "POST", "/console", strings.Join(lines, "\n")+"\n"); err != nil {
 				t.Fatal(err)
 			}
 		},
 		Kill: func(t *testing.T, d vm.Runtime, id string) {
 			// An own handle: the driver may be closed before the process has ended.
-			own := mustFind(t, d.(*Driver), id).Process
+			own := d.(*opened).find(t, id)
 			p, err := process.Open(own.PID, own.Start)
 			if err != nil {
 				t.Fatal(err)
@@ -109,12 +110,12 @@ func TestConformance(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		Leftovers: func(_ *testing.T, d vm.Runtime) []string { return leftovers(d.(*Driver)) },
+		Leftovers: func(_ *testing.T, d vm.Runtime) []string { return leftovers(d.(*opened)) },
 		Reopen: func(t *testing.T, d vm.Runtime) vm.Runtime {
-			if err := d.(*Driver).Close(); err != nil {
+			if err := d.(*opened).Close(); err != nil {
 				t.Fatal(err)
 			}
-			return again(t, d.(*Driver).conf)
+			return again(t, d.(*opened).options)
 		},
 		Hold: func(_ *testing.T, d vm.Runtime, op, id string) (<-chan struct{}, func()) { return of(d).Hold(op, id) },
 		Fail: func(_ *testing.T, d vm.Runtime, op, id string) { of(d).Fail(op, id) },
@@ -122,11 +123,11 @@ func TestConformance(t *testing.T) {
 			entered := make(chan struct{})
 			if op != "create" {
 				close(entered)
-				return entered, vmtest.Freeze(t, mustFind(t, d.(*Driver), id).Process.PID)
+				return entered, vmtest.Freeze(t, d.(*opened).find(t, id).PID)
 			}
 			release := make(chan func(), 1)
 			forget := of(d).At(op, id, func() {
-				release <- vmtest.Freeze(t, unfinished(d.(*Driver)).Process.PID)
+				release <- vmtest.Freeze(t, unfinished(t, d.(*opened)).PID)
 				close(entered)
 			})
 			return entered, func() {
@@ -144,27 +145,29 @@ func TestConformance(t *testing.T) {
 // confinement describes the process of a machine.
 func confinement(t *testing.T, d vm.Runtime, id string) []vmtest.Confined {
 	t.Helper()
-	m, dirs := mustFind(t, d.(*Driver), id), d.(*Driver).dirs
-	return []vmtest.Confined{{Name: "qemu", PID: m.Process.PID, Private: []string{dirs.machine(m.Key), dirs.record(m.Key), dirs.disk(m.Key)},
+	m, o := d.(*opened).find(t, id), d.(*opened)
+	dir, disks := filepath.Join(o.machines(), m.key), filepath.Join(o.disks(), m.key)
+	return []vmtest.Confined{{Name: "qemu", PID: m.PID, Private: []string{dir, dir + ".json", disks},
 		Files: []string{"/dev/null", "/", "socket:*", "pipe:*", "anon_inode:*", "/memfd:*", "/dev/net/tun", "/dev/urandom", m.Spec.Rootfs,
-			filepath.Join(dirs.machine(m.Key), "*"), filepath.Join(dirs.disk(m.Key), "*"), "/qmp", "/link", "/error", "/console.*", "/ram", "/disk", "/state"}}}
+			filepath.Join(dir, "*"), filepath.Join(disks, "*"), "/qmp", "/link", "/error", "/console.*", "/ram", "/disk", "/state"}}}
 }
 
 // unfinished returns the machine in the middle of its creation.
-func unfinished(d *Driver) *machine {
-	for _, m := range d.machines.All() {
-		if _, status, _ := d.machines.State(m); status == "" {
-			return m
+func unfinished(t *testing.T, d *opened) record {
+	for _, r := range d.records(t) {
+		if r.Status == "" {
+			return r
 		}
 	}
-	return nil
+	t.Fatal("no machine is being created")
+	return record{}
 }
 
-// closeAll closes the drivers with the directories of conf.
-func closeAll(t *testing.T, drivers *sync.Map, conf Config) {
-	drivers.Range(func(d, c any) bool {
-		if c.(Config).RunDir == conf.RunDir {
-			if err := d.(*Driver).Close(); err != nil {
+// closeAll closes the drivers with the directories of options.
+func closeAll(t *testing.T, drivers *sync.Map, options vm.Options) {
+	drivers.Range(func(d, _ any) bool {
+		if o := d.(*opened); o.options.RunDir == options.RunDir {
+			if err := o.Close(); err != nil {
 				t.Error(err)
 			}
 			drivers.Delete(d)
@@ -173,35 +176,26 @@ func closeAll(t *testing.T, drivers *sync.Map, conf Config) {
 	})
 }
 
-func mustFind(t testing.TB, d *Driver, id string) *machine {
-	t.Helper()
-	m, err := d.machines.Find("find", id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
 // leftovers lists every host object of a driver: processes (also dead ones that were not collected), control groups and files.
-func leftovers(d *Driver) (all []string) {
+func leftovers(d *opened) (all []string) {
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
-		if strings.Contains(argumentsOf(pid), d.conf.RunDir) {
+		if strings.Contains(argumentsOf(pid), d.options.RunDir) {
 			all = append(all, "process "+entry.Name())
 		}
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
 		// Close removes the parent of all machines.
-		if err == nil && entry.IsDir() && strings.Contains(path, d.dirs.cgroupParent()+"/") {
+		if err == nil && entry.IsDir() && strings.Contains(path, "/rundlet-"+d.options.Instance+"-qemu/") {
 			all = append(all, "cgroup "+path)
 		}
 		return nil
 	})
-	for _, dir := range []string{d.conf.RunDir, d.conf.StateDir} {
+	for _, dir := range []string{d.options.RunDir, d.options.StateDir} {
 		_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, _ error) error {
 			// The first files of guests are made once.
 			if !strings.HasPrefix(filepath.Base(path), "initramfs-") {
@@ -232,11 +226,11 @@ func TestSuiteCrashChild(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		t.Fatal(err)
 	}
-	d, err := New(Config{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Kernels: c.Kernels})
+	d, err := New(vm.Options{StateDir: c.StateDir, RunDir: c.RunDir, Instance: c.Instance, Kernels: c.Kernels})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.points.halfWay = func(op, id string) error {
+	d.HalfWay = func(op, id string) error {
 		if op == c.Call.Point() && id == c.Call.ID {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
@@ -251,9 +245,9 @@ func TestSuiteCrashChild(t *testing.T) {
 }
 
 // dieHalfWay makes the call in a process that dies half-way.
-func dieHalfWay(t *testing.T, conf Config, call vmtest.Call) {
+func dieHalfWay(t *testing.T, options vm.Options, call vmtest.Call) {
 	t.Helper()
-	text, err := json.Marshal(suiteCrash{StateDir: conf.StateDir, RunDir: conf.RunDir, Instance: conf.Instance, Kernels: conf.Kernels, Call: call})
+	text, err := json.Marshal(suiteCrash{StateDir: options.StateDir, RunDir: options.RunDir, Instance: options.Instance, Kernels: options.Kernels, Call: call})
 	if err != nil {
 		t.Fatal(err)
 	}

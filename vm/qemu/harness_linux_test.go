@@ -2,10 +2,12 @@ package qemu
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/image/erofs"
 	"github.com/rundlet/rundlet/internal/testspace"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/driver"
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
@@ -90,8 +93,15 @@ func kernels(t testing.TB) string {
 
 var instances atomic.Int64
 
+// opened is a driver value with what it was opened with.
+type opened struct {
+	*driver.Driver
+
+	options vm.Options
+}
+
 // newDriver opens a new driver below a short temporary directory.
-func newDriver(t testing.TB) *Driver {
+func newDriver(t testing.TB) *opened {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -105,14 +115,13 @@ func newDriver(t testing.TB) *Driver {
 			t.Error(err)
 		}
 	})
-	conf := Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Kernels: kernels(t),
-		Instance: fmt.Sprintf("test-%d-%d", os.Getpid(), instances.Add(1))}
-	return open(t, conf)
+	return open(t, vm.Options{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Kernels: kernels(t),
+		Instance: fmt.Sprintf("test-%d-%d", os.Getpid(), instances.Add(1))})
 }
 
-func open(t testing.TB, conf Config) *Driver {
+func open(t testing.TB, options vm.Options) *opened {
 	t.Helper()
-	d, err := New(conf)
+	d, err := New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +130,73 @@ func open(t testing.TB, conf Config) *Driver {
 			t.Error(err)
 		}
 	})
-	return d
+	return &opened{d, options}
+}
+
+// destroyAll destroys the machines of a driver at the end of a test.
+func (d *opened) destroyAll(t *testing.T) {
+	t.Cleanup(func() {
+		views, _ := d.List(context.Background())
+		for _, v := range views {
+			_ = d.Destroy(context.Background(), v.ID)
+		}
+	})
+}
+
+// machines and disks have a directory for each machine; the first has also its record.
+func (d *opened) machines() string { return filepath.Join(d.options.RunDir, "machines") }
+func (d *opened) disks() string {
+	return filepath.Join(d.options.StateDir, "machines", d.options.Instance)
+}
+
+// record is what the driver has written of a machine.
+type record struct {
+	ID     string
+	Status vm.Status // empty until it is created
+	PID    int
+	Start  uint64
+	Spec   vm.Spec
+
+	key string
+}
+
+// records are those of all machines.
+func (d *opened) records(t testing.TB) (all []record) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(d.machines(), "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		r := record{key: strings.TrimSuffix(filepath.Base(file), ".json")}
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(data, &r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// find is the record of a machine.
+func (d *opened) find(t testing.TB, id string) record {
+	t.Helper()
+	for _, r := range d.records(t) {
+		if r.ID == id {
+			return r
+		}
+	}
+	t.Fatalf("machine %s has no record", id)
+	return record{}
+}
+
+// argumentsOf are those of a process, each between two zero bytes.
+func argumentsOf(pid int) string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(data)
 }
 
 var links atomic.Int64

@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/qemu/qmp"
+	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
 // TestALife boots a guest, saves it, restores two copies, and saves one of those.
@@ -26,11 +27,7 @@ func TestALife(t *testing.T) {
 			t.Fatalf("%v\nconsole: %q", err, tail)
 		}
 	}
-	t.Cleanup(func() {
-		for _, v := range d.machines.Views() {
-			_ = d.Destroy(ctx, v.ID)
-		}
-	})
+	d.destroyAll(t)
 	begin := time.Now()
 	step := func(what string) {
 		t.Logf("%s: %v", what, time.Since(begin).Round(time.Millisecond))
@@ -89,11 +86,7 @@ func TestGenerations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() {
-		for _, v := range d.machines.Views() {
-			_ = d.Destroy(context.Background(), v.ID)
-		}
-	})
+	d.destroyAll(t)
 	c := client{d}
 	must(d.Create(ctx, "g0", guestSpec(t)))
 	must(d.Start(ctx, "g0"))
@@ -105,7 +98,7 @@ func TestGenerations(t *testing.T) {
 		must(disk{c}.Write(ctx, id, id, "disk"))
 		must(d.Snapshot(ctx, id, "one"))
 		must(d.Destroy(ctx, id))
-		size := allocated(t, d.Store.Path(id, "one"))
+		size := allocated(t, filepath.Join(d.options.StateDir, "snapshots", id, "one"))
 		if i == 1 {
 			first = size
 		}
@@ -164,11 +157,7 @@ func TestNoProgramRunsBeforeItsMachineIsItself(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() {
-		for _, v := range d.machines.Views() {
-			_ = d.Destroy(context.Background(), v.ID)
-		}
-	})
+	d.destroyAll(t)
 	c := client{d}
 	ticks := func(id string) int64 {
 		t.Helper()
@@ -186,7 +175,7 @@ func TestNoProgramRunsBeforeItsMachineIsItself(t *testing.T) {
 	spec := guestSpec(t)
 	must(d.Create(ctx, "b", vm.Spec{NetNS: spec.NetNS, GuestIP: spec.GuestIP, RestoreFrom: &vm.SnapshotRef{VMID: "a", SnapshotID: "one"}}))
 	// QEMU has one client at a time: the driver waits for this one to go.
-	first, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(mustFind(t, d, "b").Dir, "link"))
+	first, err := (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(d.machines(), d.find(t, "b").key, "link"))
 	must(err)
 	started := make(chan error, 1)
 	go func() { started <- d.Start(ctx, "b") }()
@@ -201,26 +190,60 @@ func TestNoProgramRunsBeforeItsMachineIsItself(t *testing.T) {
 	}
 }
 
-// TestAStoppedMachineIsStoppedAgain has a call that failed after it had let a stopped guest run: the next one finds it stopped.
+// TestAStoppedMachineIsStoppedAgain has a guest that a call, whose process died, had let run although its machine is stopped: the next driver
+// stops it.
 func TestAStoppedMachineIsStoppedAgain(t *testing.T) {
-	d := newDriver(t)
+	first := newDriver(t)
 	ctx := testContext(t)
-	t.Cleanup(func() { _ = d.Destroy(context.Background(), "a") })
-	if err := errors.Join(d.Create(ctx, "a", guestSpec(t)), d.Start(ctx, "a"), d.Stop(ctx, "a")); err != nil {
+	if err := errors.Join(first.Create(ctx, "a", guestSpec(t)), first.Start(ctx, "a"), first.Stop(ctx, "a")); err != nil {
 		t.Fatal(err)
 	}
-	m := mustFind(t, d, "a")
-	if err := m.Run(ctx, nil); err != nil {
+	socket := filepath.Join(first.machines(), first.find(t, "a").key, "qmp")
+	// QEMU has one client at a time: that of the driver has to go.
+	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m.Unsure = true
+	var status struct{ Running bool }
+	for _, command := range []string{"cont", "query-status"} {
+		ask(t, socket, command, &status)
+	}
+	if !status.Running {
+		t.Fatal("it does not run")
+	}
+	d := open(t, first.options)
+	d.destroyAll(t)
+	if views, lost, err := vmtest.Adopted(ctx, d); err != nil || len(lost) > 0 || len(views) != 1 || views["a"].Status != vm.StatusStopped {
+		t.Fatalf("adopted %v, lost %v, error %v", views, lost, err)
+	}
 	if err := d.Stop(ctx, "a"); !errors.Is(err, vm.ErrInvalidTransition) {
 		t.Errorf("stop of a stopped machine: %v", err)
 	}
-	if running, err := m.Running(ctx); running || err != nil {
-		t.Errorf("it runs: %v, %v", running, err)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
-	if err := d.Start(ctx, "a"); err != nil {
-		t.Error(err)
+	if ask(t, socket, "query-status", &status); status.Running {
+		t.Error("it runs")
+	}
+	last := open(t, first.options)
+	last.destroyAll(t)
+	if _, _, err := vmtest.Adopted(ctx, last); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask makes a request of QEMU, by a connection for it alone.
+func ask(t *testing.T, socket, command string, result any) {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := qmp.New(testContext(t), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Do(testContext(t), command, nil, result); err != nil {
+		t.Fatal(err)
 	}
 }

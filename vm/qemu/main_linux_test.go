@@ -122,7 +122,7 @@ func echoServer() {
 }
 
 // client asks the guest of a machine. A test guest can take its time until it listens.
-type client struct{ d *Driver }
+type client struct{ d *opened }
 
 func (c client) do(ctx context.Context, id, method, path, body string) (string, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {

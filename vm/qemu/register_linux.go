@@ -3,10 +3,12 @@ package qemu
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"runtime"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/microvm/driver"
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
@@ -15,13 +17,12 @@ func init() {
 		return // Never tried on another one.
 	}
 	vm.Register(vm.Driver{
-		Name: driverName, Preference: -10, Optional: true, Capabilities: driverCapabilities,
+		Name: driverName, Preference: -10, Optional: true, Capabilities: driver.Capabilities(),
 		Available: available, Check: Check,
 		New: func(o vm.Options) (vm.Runtime, error) {
-			d, err := New(Config{StateDir: o.StateDir, RunDir: o.RunDir, Kernels: o.Kernels,
-				Instance: o.Instance, DialContext: o.DialContext, SetUID: o.SetUID, Failpoint: o.Failpoint})
+			d, err := New(o)
 			if err != nil {
-				return nil, err // Not a *Driver that is nil.
+				return nil, err // Not a *driver.Driver that is nil.
 			}
 			return d, nil
 		},
@@ -36,9 +37,9 @@ func available() error {
 // Check returns the problems of this host.
 func Check(o vm.Options) (problems []vm.Problem) {
 	if _, err := kernel.Open(o.Kernels); err != nil {
-		problems = append(problems, vm.Problem{Fatal: true, What: err.Error(), Hint: kernelHint})
+		problems = append(problems, vm.Problem{Fatal: true, What: err.Error(), Hint: driver.KernelHint})
 	}
-	if _, err := findProgram(""); err != nil {
+	if _, err := exec.LookPath(programName); err != nil {
 		problems = append(problems, vm.Problem{Fatal: true, What: "QEMU is missing: " + err.Error(), Hint: installHint})
 	}
 	if !there("/dev/net/tun") {

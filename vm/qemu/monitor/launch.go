@@ -20,19 +20,22 @@ import (
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
 	"github.com/rundlet/rundlet/vm/microvm/link"
+	"github.com/rundlet/rundlet/vm/microvm/machine"
+	"github.com/rundlet/rundlet/vm/microvm/snapshots"
+	"github.com/rundlet/rundlet/vm/microvm/spec"
 	"github.com/rundlet/rundlet/vm/microvm/tap"
-	"github.com/rundlet/rundlet/vm/qemu/spec"
+	"github.com/rundlet/rundlet/vm/microvm/untrusted"
+	"github.com/rundlet/rundlet/vm/qemu/qmp"
 )
 
-// ConsolePipe is the name of the console in the machine's directory: what the guest writes goes to the pipe with the ending ".out", and
-// nothing comes from that with ".in".
-const ConsolePipe = "console"
+// consolePipe is the name of the console: what the guest writes goes to the pipe with the ending ".out", and nothing comes from that
+// with ".in".
+const consolePipe = "console"
 
-// The files in a machine's directories.
+// The files in a machine's directory.
 const (
 	qmpSocket, linkSocket     = "qmp", "link"
-	diskFile                  = "disk"
-	ramFile, stateFile        = "ram", "state"
+	stateFile                 = "state" // while it is saved
 	errorFile                 = "error"
 	firstFD                   = 3 // of a process, after its standard ones
 	linkPort, consoleName     = link.Port, "rundlet.console"
@@ -40,8 +43,11 @@ const (
 	connectFirst, connectLast = time.Millisecond, 20 * time.Millisecond
 )
 
-// Launch starts the process of QEMU, whose guest stands still. The machine's directories and group are there.
-func (m *VM) Launch(ctx context.Context, program string, bootFiles func() (kernel, initramfs string, err error)) (err error) {
+// Launch implements machine.Monitor.
+func (m *VM) Launch(ctx context.Context, boot machine.BootFiles) (err error) {
+	if err := unix.Mkfifo(filepath.Join(m.Dir, consolePipe+".in"), 0o600); err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
 	var kept []*os.File
 	defer func() {
 		for _, f := range kept {
@@ -56,7 +62,7 @@ func (m *VM) Launch(ctx context.Context, program string, bootFiles func() (kerne
 		kept = append(kept, f)
 		return fmt.Sprintf("/dev/fd/%d", firstFD+len(kept)-1), nil
 	}
-	args := machineArguments(m)
+	args := machineArguments(m.Spec)
 	ram, err := m.memory(&kept)
 	if err != nil {
 		return err
@@ -73,7 +79,7 @@ func (m *VM) Launch(ctx context.Context, program string, bootFiles func() (kerne
 	args = append(args, "-add-fd", fdSet(1, root), "-drive", "id=base,if=none,file=/dev/fdset/1,format=raw,readonly=on,file.locking=off",
 		"-device", "virtio-blk-device,drive=base,serial=base")
 	if !m.Spec.RootfsReadOnly {
-		disk, err := open(filepath.Join(m.Disks, diskFile), os.O_RDWR)
+		disk, err := open(filepath.Join(m.Disks, snapshots.DiskFile), os.O_RDWR)
 		if err != nil {
 			return err
 		}
@@ -81,18 +87,18 @@ func (m *VM) Launch(ctx context.Context, program string, bootFiles func() (kerne
 			"-device", "virtio-blk-device,drive=disk,serial=disk")
 	}
 	if m.Restored {
-		state, err := open(filepath.Join(m.Disks, stateFile), os.O_RDONLY)
+		state, err := open(filepath.Join(m.Disks, snapshots.StateFile), os.O_RDONLY)
 		if err != nil {
 			return err
 		}
 		// What was saved has no section of the configuration: see save.
 		args = append(args, "-global", "migration.send-configuration=off", "-incoming", "fd:"+strings.TrimPrefix(state, "/dev/fd/"))
 	} else {
-		kernel, initramfs, err := bootFiles()
+		k, initramfs, err := boot()
 		if err != nil {
 			return err
 		}
-		args = append(args, "-kernel", kernel, "-initrd", initramfs, "-append", kernelArguments())
+		args = append(args, "-kernel", k.Image, "-initrd", initramfs, "-append", kernelArguments())
 	}
 	start := func() error {
 		if m.Spec.NetNS != "" {
@@ -103,7 +109,7 @@ func (m *VM) Launch(ctx context.Context, program string, bootFiles func() (kerne
 			kept, m.Network = append(kept, file), &network
 			args = append(args, "-netdev", fmt.Sprintf("tap,id=net,fd=%d,vhost=off", firstFD+len(kept)-1), "-device", "virtio-net-device,netdev=net,mac="+network.MAC)
 		}
-		return m.start(program, args, kept)
+		return m.start(args, kept)
 	}
 	if m.Spec.NetNS != "" {
 		err = tap.In(m.Spec.NetNS, start)
@@ -113,7 +119,7 @@ func (m *VM) Launch(ctx context.Context, program string, bootFiles func() (kerne
 	if err != nil {
 		return err
 	}
-	return m.Connect(ctx)
+	return m.connect(ctx)
 }
 
 func fdSet(set int, path string) string {
@@ -126,14 +132,14 @@ func ids(id int) []syscall.SysProcIDMap {
 }
 
 // machineArguments are those that a restored machine needs as the saved one had them.
-func machineArguments(m *VM) []string {
+func machineArguments(s vm.Spec) []string {
 	socket := func(id, path string) string { return "socket,id=" + id + ",path=" + path + ",server=on,wait=off" }
 	return []string{
 		"-M", "microvm,acpi=on,x-option-roms=off,rtc=on,isa-serial=off,memory-backend=ram0",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S",
-		"-accel", "tcg,thread=multi,tb-size=64", "-cpu", "EPYC,-smap,-smep", "-smp", strconv.Itoa(spec.VCPUs(m.Spec)), "-m", strconv.Itoa(spec.MemoryMiB(m.Spec)) + "M",
+		"-accel", "tcg,thread=multi,tb-size=64", "-cpu", "EPYC,-smap,-smep", "-smp", strconv.Itoa(spec.VCPUs(s)), "-m", strconv.Itoa(spec.MemoryMiB(s)) + "M",
 		"-chardev", socket("qmp", qmpSocket), "-mon", "chardev=qmp,mode=control",
-		"-chardev", socket("link", linkSocket), "-chardev", "pipe,id=console,path=" + ConsolePipe,
+		"-chardev", socket("link", linkSocket), "-chardev", "pipe,id=console,path=" + consolePipe,
 		"-device", "virtio-serial-device,id=serial",
 		"-device", "virtserialport,bus=serial.0,chardev=link,name=" + linkPort,
 		"-device", "virtserialport,bus=serial.0,chardev=console,name=" + consoleName,
@@ -152,8 +158,8 @@ func kernelArguments() string {
 }
 
 // start starts the program with its files, in the present network namespace.
-func (m *VM) start(program string, args []string, kept []*os.File) error {
-	cmd := exec.Command(program, append(args, "-chroot", m.Dir, "-runas", fmt.Sprintf("%d:%d", m.UID, m.UID))...) //nolint:noctx // It outlives the call, and the daemon.
+func (m *VM) start(args []string, kept []*os.File) error {
+	cmd := exec.Command(m.program, append(args, "-chroot", m.Dir, "-runas", fmt.Sprintf("%d:%d", m.UID, m.UID))...) //nolint:noctx // It outlives the call, and the daemon.
 	complaints, err := os.OpenFile(filepath.Join(m.Dir, errorFile), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -170,7 +176,7 @@ func (m *VM) start(program string, args []string, kept []*os.File) error {
 		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", program, err)
+		return fmt.Errorf("start %s: %w", m.program, err)
 	}
 	if m.Process, err = process.Open(cmd.Process.Pid, 0); err != nil {
 		return errors.Join(err, cmd.Process.Kill(), waitKilled(cmd)) // Nothing else would find it.
@@ -197,7 +203,7 @@ func (m *VM) memory(kept *[]*os.File) (string, error) {
 	var file *os.File
 	if m.Restored {
 		// QEMU opens it for writing; a private mapping writes nothing to it.
-		f, err := os.OpenFile(filepath.Join(m.Disks, ramFile), os.O_RDWR, 0)
+		f, err := os.OpenFile(filepath.Join(m.Disks, snapshots.MemoryFile), os.O_RDWR, 0)
 		if err != nil {
 			return "", err
 		}
@@ -217,12 +223,12 @@ func (m *VM) memory(kept *[]*os.File) (string, error) {
 	return fmt.Sprintf("/proc/self/fd/%d", firstFD+len(*kept)-1), nil
 }
 
-// Connect waits until QEMU answers.
-func (m *VM) Connect(ctx context.Context) error {
+// connect waits until QEMU answers.
+func (m *VM) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, launchTime)
 	defer cancel()
 	for pause := connectFirst; ; pause = min(2*pause, connectLast) {
-		client, err := dialQMP(ctx, filepath.Join(m.Dir, qmpSocket))
+		client, err := m.dialQMP(ctx)
 		if err == nil {
 			m.mu.Lock()
 			m.qmp = client
@@ -239,9 +245,17 @@ func (m *VM) Connect(ctx context.Context) error {
 	}
 }
 
+func (m *VM) dialQMP(ctx context.Context) (*qmp.Client, error) {
+	conn, err := untrusted.Dial(ctx, filepath.Join(m.Dir, qmpSocket))
+	if err != nil {
+		return nil, err
+	}
+	return qmp.New(ctx, conn)
+}
+
 // complaint is what QEMU has written of an error, in one line.
 func (m *VM) complaint() string {
-	f, err := openOwn(filepath.Join(m.Dir, errorFile))
+	f, err := untrusted.Open(filepath.Join(m.Dir, errorFile))
 	if err != nil {
 		return ""
 	}
@@ -257,8 +271,8 @@ func (m *VM) complaint() string {
 	return ""
 }
 
-// Loaded waits until QEMU has loaded the state of a restored machine.
-func (m *VM) Loaded(ctx context.Context) error {
+// Load implements machine.Monitor: QEMU loads the state from its beginning on.
+func (m *VM) Load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, launchTime)
 	defer cancel()
 	for pause := connectFirst; ; pause = min(2*pause, connectLast) {

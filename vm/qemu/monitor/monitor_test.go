@@ -3,8 +3,8 @@
 package monitor
 
 import (
-	"context"
-	"errors"
+	"bufio"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,59 +13,115 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/microvm/link"
+	"github.com/rundlet/rundlet/vm/microvm/machine"
 )
 
 // A restored machine must have the hardware of the saved one, which these arguments are.
 func TestTheHardwareIsThatOfTheSpec(t *testing.T) {
-	for _, m := range []*VM{{}, {Spec: vm.Spec{VCPUs: 3, MemoryMiB: 128}}} {
-		args := machineArguments(m)
-		if again := machineArguments(&VM{Spec: m.Spec, Restored: true}); !slices.Equal(args, again) {
+	for _, s := range []vm.Spec{{}, {VCPUs: 3, MemoryMiB: 128}} {
+		other := s
+		other.NetNS, other.Hostname, other.Weight, other.RestoreFrom = "/ns", "name", 7, &vm.SnapshotRef{VMID: "a"}
+		if args, again := machineArguments(s), machineArguments(other); !slices.Equal(args, again) {
 			t.Errorf("a restored machine has %q, and the saved one %q", again, args)
 		}
 	}
-	if args := strings.Join(machineArguments(&VM{Spec: vm.Spec{VCPUs: 3, MemoryMiB: 128}}), " "); !strings.Contains(args, "-smp 3 -m 128M") {
+	if args := strings.Join(machineArguments(vm.Spec{VCPUs: 3, MemoryMiB: 128}), " "); !strings.Contains(args, "-smp 3 -m 128M") {
 		t.Errorf("arguments: %s", args)
 	}
 }
 
-func TestTheComplaintIsOneLineWithoutWarnings(t *testing.T) {
-	m := &VM{Dir: t.TempDir()}
+// What QEMU has written of an error is one line without warnings. What it may have put in the place of that file is not read.
+func TestTheComplaintOfQEMU(t *testing.T) {
+	m := New("", &machine.State{Dir: t.TempDir()})
+	path := filepath.Join(m.Dir, errorFile)
 	if got := m.complaint(); got != "" {
 		t.Errorf("without a file: %q", got)
 	}
 	text := "qemu: warning: TCG doesn't support a feature\nqemu: could not open the disk\nmore\n"
-	if err := os.WriteFile(filepath.Join(m.Dir, errorFile), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.complaint(); got != "qemu: could not open the disk" {
 		t.Errorf("%q", got)
 	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, put := range map[string]func() error{
+		"a link": func() error { return os.Symlink(secret, path) },
+		"a pipe": func() error { return unix.Mkfifo(path, 0o600) },
+	} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := put(); err != nil {
+			t.Fatal(err)
+		}
+		said := make(chan string, 1)
+		go func() { said <- m.complaint() }()
+		select {
+		case got := <-said:
+			if got != "" {
+				t.Errorf("%s: read %q", name, got)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s holds it up", name)
+		}
+	}
 }
 
-// A guest that says nothing holds a call up no longer than its context.
-func TestACallOfASilentGuestEnds(t *testing.T) {
-	m := &VM{Dir: t.TempDir(), Cold: true}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.Dir, linkSocket))
+// QEMU is asked by another connection after a request that was broken off, and by none at a socket that is elsewhere.
+func TestASaveIsBrokenOff(t *testing.T) {
+	m := New("", &machine.State{Dir: t.TempDir(), Disks: t.TempDir(), Process: &process.Process{Ended: make(chan struct{})}})
+	socket := filepath.Join(m.Dir, qmpSocket)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ctx, cancel := context.WithCancel(t.Context())
+	broken := false
 	go func() {
-		conn, err := l.Accept()
-		if err == nil {
-			defer conn.Close()
-			_, _ = conn.Read(make([]byte, 1)) // The call is made.
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(conn, `{"QMP": {}}`)
+			for lines := bufio.NewScanner(conn); lines.Scan(); {
+				answer := `{"return": {"running": false}}`
+				if strings.Contains(lines.Text(), "xen-save") && !broken {
+					broken, answer = true, "not QMP"
+				}
+				fmt.Fprintln(conn, answer)
+			}
+			conn.Close()
 		}
-		cancel()
-		<-t.Context().Done()
 	}()
-	err = m.call(ctx, time.Minute, link.Call{Freeze: true})
-	if !errors.Is(err, vm.ErrUnavailable) || !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+	if err := m.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Save(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "xen-save") {
+		t.Fatalf("%v", err)
+	}
+	if running, err := m.Running(t.Context()); err != nil || running {
+		t.Errorf("%v, %v", running, err)
 	}
 	m.HangUp()
 	m.HangUp()
+	other := filepath.Join(t.TempDir(), "socket")
+	if err := os.Rename(socket, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, socket); err != nil {
+		t.Fatal(err)
+	}
+	if client, err := m.dialQMP(t.Context()); err == nil {
+		client.Close()
+		t.Error("connected by a link")
+	}
 }

@@ -41,12 +41,8 @@ type message struct {
 	} `json:"error"`
 }
 
-// Dial connects to the socket of a QEMU process.
-func Dial(ctx context.Context, path string) (*Client, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
+// New takes a connection to a QEMU process, and closes it if that does not answer.
+func New(ctx context.Context, conn net.Conn) (*Client, error) {
 	c := newClient(conn)
 	if err := c.Do(ctx, "qmp_capabilities", nil, nil); err != nil {
 		conn.Close()

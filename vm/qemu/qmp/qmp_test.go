@@ -73,7 +73,7 @@ func serve(t *testing.T, greets string, answer func(conn net.Conn, command strin
 
 func dial(t *testing.T, answer func(conn net.Conn, command string) bool) *Client {
 	t.Helper()
-	c, err := Dial(t.Context(), serve(t, greeting, answer))
+	c, err := connect(t.Context(), serve(t, greeting, answer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestAProcessThatReadsNothing(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	client, err := Dial(t.Context(), l.Addr().String())
+	client, err := connect(t.Context(), l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,12 +282,18 @@ func TestCloseEndsARequest(t *testing.T) {
 	}
 }
 
-func TestDial(t *testing.T) {
-	if _, err := Dial(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
-		t.Error("a socket that does not exist was dialed")
+// connect connects to a socket.
+func connect(ctx context.Context, path string) (*Client, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
 	}
+	return New(ctx, conn)
+}
+
+func TestNew(t *testing.T) {
 	none := func(net.Conn, string) bool { return false }
-	if _, err := Dial(t.Context(), serve(t, "not QMP\n", none)); err == nil {
+	if _, err := connect(t.Context(), serve(t, "not QMP\n", none)); err == nil {
 		t.Error("the greeting is not QMP")
 	}
 	// Nothing accepts, as with a process that is stopped.
@@ -299,7 +305,7 @@ func TestDial(t *testing.T) {
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := Dial(ctx, path); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := connect(ctx, path); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a process that hangs: %v", err)
 	}
 }

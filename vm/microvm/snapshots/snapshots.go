@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package snapshots keeps the snapshots of virtual machines of QEMU on disk, and says what they fit. It may import vm, vm/microvm/copies,
-// vm/qemu/spec and internal.
+// Package snapshots keeps the snapshots of virtual machines on disk, and says what they fit. It may import vm, vm/microvm/spec and internal; drivers
+// import it.
 package snapshots
 
 import (
@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +21,15 @@ import (
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/qemu/spec"
+	"github.com/rundlet/rundlet/vm/microvm/spec"
+)
+
+// The files of a snapshot: the disk, which a machine with a read-only root has not; and, if the memory is saved, that and the state of processors
+// and devices.
+const (
+	DiskFile   = "disk"
+	MemoryFile = "ram"
+	StateFile  = "state"
 )
 
 const (
@@ -36,8 +43,8 @@ const (
 type Store struct {
 	// Dir has a directory for each id of a machine, with its snapshots, and Pending is for what is half made or half deleted.
 	Dir, Pending string
-	// Driver is the name of the driver, and Version that of its mechanism.
-	Driver, Version string
+	// Stamp is what the snapshots are made by, and restored with.
+	Stamp vm.Stamp
 	// Deleted is called when a snapshot is gone.
 	Deleted func(id, name string)
 
@@ -51,7 +58,7 @@ func (s *Store) Path(id, name string) string { return filepath.Join(s.Dir, id, n
 type Manifest struct {
 	Format  int64     `json:"format"`
 	Created time.Time `json:"created_at"`
-	Version string    `json:"version"` // of QEMU
+	Version string    `json:"version"` // of the monitor
 	Arch    string    `json:"arch"`
 	// KHz is the frequency that the guest takes its processor's clock to have.
 	KHz        int     `json:"khz"`
@@ -71,7 +78,7 @@ func (s *Store) Describe(machine vm.Spec, khz int, dir string, onlyFiles bool) e
 	}
 	saved := machine
 	saved.RestoreFrom, saved.NetNS, saved.GuestIP, saved.Weight = nil, "", "", 0
-	out := Manifest{Format: manifestFormat, Created: time.Now(), Version: s.Version, Arch: runtime.GOARCH, KHz: khz, Filesystem: onlyFiles,
+	out := Manifest{Format: manifestFormat, Created: time.Now(), Version: s.Stamp.Version, Arch: s.Stamp.Arch, KHz: khz, Filesystem: onlyFiles,
 		Network: machine.NetNS != "", Spec: saved, RootBytes: root.Size(), Files: map[string]int64{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -157,8 +164,8 @@ func (m *Manifest) Fits(s *Store, asked vm.Spec) (vm.Spec, error) {
 	}
 	info, err := os.Stat(out.Rootfs)
 	switch {
-	case m.Version != s.Version || m.Arch != runtime.GOARCH:
-		return incompatible("it was made by QEMU %s on %s; this is %s on %s", m.Version, m.Arch, s.Version, runtime.GOARCH)
+	case m.Version != s.Stamp.Version || m.Arch != s.Stamp.Arch:
+		return incompatible("it was made by %s %s on %s; this is %s on %s", s.Stamp.Driver, m.Version, m.Arch, s.Stamp.Version, s.Stamp.Arch)
 	case err != nil || info.Size() != m.RootBytes:
 		return incompatible("its root file system %s is not as it was", out.Rootfs)
 	case m.Network && asked.NetNS == "":
@@ -228,6 +235,9 @@ func (s *Store) DeleteSnapshot(ctx context.Context, id, name string) error {
 	return nil
 }
 
+// HostStamp implements vm.SnapshotInspector.
+func (s *Store) HostStamp() vm.Stamp { return s.Stamp }
+
 // Snapshots implements vm.SnapshotInspector.
 func (s *Store) Snapshots(ctx context.Context) (all []vm.SnapshotInfo, err error) {
 	if err := ctx.Err(); err != nil {
@@ -271,8 +281,8 @@ func (s *Store) InspectSnapshot(ctx context.Context, id, name string) (vm.Snapsh
 	if err != nil {
 		return fail(err)
 	}
-	info := vm.SnapshotInfo{VMID: id, SnapshotID: name, Filesystem: m.Filesystem, CreatedAt: m.Created,
-		Stamp: vm.Stamp{Driver: s.Driver, Version: m.Version, Arch: m.Arch, Platform: "tcg"}}
+	info := vm.SnapshotInfo{VMID: id, SnapshotID: name, Filesystem: m.Filesystem, CreatedAt: m.Created, Stamp: s.Stamp}
+	info.Stamp.Version, info.Stamp.Arch = m.Version, m.Arch
 	for file, size := range m.Files {
 		info.Files = append(info.Files, vm.SnapshotFile{Name: file, Path: filepath.Join(s.Path(id, name), file), Bytes: size})
 	}

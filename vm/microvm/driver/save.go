@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package driver
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 	if err := vm.ValidateSnapshotID(snapshot); err != nil {
 		return &vm.Error{Op: "snapshot", ID: id, Err: err}
 	}
-	return d.do(ctx, "snapshot", id, func(m *machine) (err error) {
+	return d.do(ctx, "snapshot", id, func(m *vmachine) (err error) {
 		id, status, exit := d.machines.State(m)
 		if exit != "" || status != vm.StatusRunning && status != vm.StatusStopped || m.Cold && !onlyFiles {
 			return vm.TransitionError("snapshot", id, status, status)
@@ -43,12 +43,12 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 				_ = os.RemoveAll(staging)
 			}
 		}()
-		d.points.reached(stepSnapshotStaging, id)
-		if err := m.Save(status, staging, onlyFiles, d.conf.SetUID); err != nil {
+		d.reached(stepSnapshotStaging, id)
+		if err := m.Save(status == vm.StatusRunning, staging, onlyFiles); err != nil {
 			return err
 		}
-		d.points.reached(stepSnapshotSaved, id)
-		if err := errors.Join(d.points.inject("snapshot", id), ctx.Err()); err != nil {
+		d.reached(stepSnapshotSaved, id)
+		if err := errors.Join(d.inject("snapshot", id), ctx.Err()); err != nil {
 			return err
 		}
 		if err := d.Store.Describe(m.Spec, kernel.HostKHz(), staging, onlyFiles); err != nil {
@@ -57,7 +57,7 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 		if err := d.Store.Commit(staging, id, snapshot); err != nil {
 			return err
 		}
-		d.points.reached(stepSnapshotCommitted, id)
+		d.reached(stepSnapshotCommitted, id)
 		d.machines.Saved(m, snapshot)
 		return nil
 	})

@@ -1,6 +1,7 @@
 //go:build linux
 
-// Package spec checks what a machine is asked to be, before any effect. Its functions are pure but for looking at the paths in a spec. It may import vm.
+// Package spec checks what a virtual machine is asked to be, before any effect, and says what it has. Its functions are pure but for looking at the
+// paths in a spec. It may import vm; drivers import it.
 package spec
 
 import (
@@ -22,11 +23,11 @@ func invalid(format string, args ...any) error {
 
 func unsupported(what string) error { return fmt.Errorf("%w: %s", vm.ErrUnsupported, what) }
 
-// Check refuses fields that cannot be honoured, before any effect.
-func Check(spec vm.Spec) error {
+// Check refuses fields that cannot be honoured, before any effect. maxVCPUs is the most processors that the monitor gives a guest.
+func Check(spec vm.Spec, maxVCPUs int) error {
 	switch {
-	case spec.VCPUs < 0 || spec.VCPUs > 255:
-		return invalid("%d vcpus", spec.VCPUs)
+	case spec.VCPUs < 0 || spec.VCPUs > maxVCPUs:
+		return invalid("%d vcpus; at most %d are possible", spec.VCPUs, maxVCPUs)
 	case spec.Weight < 0 || spec.Weight > vm.MaxWeight:
 		return invalid("a weight of %d", spec.Weight)
 	case spec.MemoryMiB < 0 || spec.MemoryMiB > 1<<20 || spec.MemoryMiB > 0 && spec.MemoryMiB < 64:
@@ -116,8 +117,6 @@ func isImage(path string) bool {
 const (
 	DefaultMemoryMiB = 512
 	DefaultDiskMiB   = 10 << 10
-	// overheadMiB is what QEMU takes beside the guest's memory: its own, and the code that it translates.
-	overheadMiB = 256
 )
 
 // MemoryMiB and the others are what a machine has, also if its spec does not say.
@@ -133,21 +132,22 @@ type Limits struct {
 	MemoryMiB int `json:"memory_mib"`
 }
 
-// QEMU makes as many threads for requests of the drives as there are at once, up to workers, and has few others beside one for each processor.
-const workers, otherThreads = 64, 16
+// Overhead is what the process of a monitor takes beside the guest: memory, and threads beside one for each processor.
+type Overhead struct{ MemoryMiB, Threads int }
 
-// Resources are the limits of the control group of a machine with a number of processors. QEMU ends itself when it can make no thread: the limit is
-// of what a guest can make it do elsewhere.
-func (l Limits) Resources(processors int) *specs.LinuxResources {
-	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(workers + otherThreads + processors)}}
+// Resources are the limits of the control group of a machine with a number of processors. A process that can make no thread may end itself: that limit
+// is of what a guest can make it do elsewhere.
+func (l Limits) Resources(processors int, over Overhead) *specs.LinuxResources {
+	res := &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: int64(over.Threads + processors)}}
 	quota, period := int64(l.VCPUs)*cpuPeriodMicros, uint64(cpuPeriodMicros)
 	res.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
-	limit := l.MemoryBytes()
+	limit := l.MemoryBytes(over)
 	res.Memory = &specs.LinuxMemory{Limit: &limit}
 	return res
 }
 
-func (l Limits) MemoryBytes() int64 { return int64(l.MemoryMiB+overheadMiB) << 20 }
+// MemoryBytes is the most memory that the machine can take from the host.
+func (l Limits) MemoryBytes(over Overhead) int64 { return int64(l.MemoryMiB+over.MemoryMiB) << 20 }
 
 // Own copies what the caller may change later.
 func Own(spec vm.Spec) vm.Spec {

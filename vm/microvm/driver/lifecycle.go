@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package driver
 
 import (
 	"context"
@@ -17,19 +17,19 @@ import (
 
 // Start implements vm.Provider.
 func (d *Driver) Start(ctx context.Context, id string) error {
-	return d.do(ctx, "start", id, func(m *machine) error {
+	return d.do(ctx, "start", id, func(m *vmachine) error {
 		id, status, exit := d.machines.State(m)
 		if exit != "" || status != vm.StatusCreated && status != vm.StatusStopped {
 			return vm.TransitionError("start", id, status, vm.StatusRunning)
 		}
-		if err := d.points.inject("start", id); err != nil {
+		if err := d.inject("start", id); err != nil {
 			return err
 		}
-		if err := m.Run(context.Background(), d.conf.SetUID); err != nil {
+		if err := m.Run(context.Background()); err != nil {
 			m.Unsure = true
 			return err
 		}
-		d.points.reached(stepStartRunning, id)
+		d.reached(stepStartRunning, id)
 		d.settled(m, vm.StatusRunning)
 		return nil
 	})
@@ -38,7 +38,7 @@ func (d *Driver) Start(ctx context.Context, id string) error {
 // Stop implements vm.Provider. The guest's programs stop first, so that none of them runs before the guest knows the time, its name and
 // its address again, in this machine or in one of its snapshots. A guest that does not do so is stopped all the same.
 func (d *Driver) Stop(ctx context.Context, id string) error {
-	return d.do(ctx, "stop", id, func(m *machine) error {
+	return d.do(ctx, "stop", id, func(m *vmachine) error {
 		id, status, _ := d.machines.State(m)
 		if status != vm.StatusRunning {
 			return vm.TransitionError("stop", id, status, vm.StatusStopped)
@@ -47,9 +47,9 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 			m.Unsure = true
 			return err
 		}
-		d.points.reached(stepStopPaused, id)
-		if err := d.points.inject("stop", id); err != nil {
-			undone := m.Run(context.Background(), d.conf.SetUID)
+		d.reached(stepStopPaused, id)
+		if err := d.inject("stop", id); err != nil {
+			undone := m.Run(context.Background())
 			m.Unsure = undone != nil
 			return errors.Join(err, undone)
 		}
@@ -59,10 +59,10 @@ func (d *Driver) Stop(ctx context.Context, id string) error {
 }
 
 // settle finds out what a machine does after a call that failed, or that an earlier process made.
-func (d *Driver) settle(m *machine) error {
+func (d *Driver) settle(m *vmachine) error {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
-	running, err := m.Running(ctx)
+	running, err := m.Monitor.Running(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,8 +85,8 @@ func (d *Driver) settle(m *machine) error {
 }
 
 // finishRun is what is left of run, whose guest runs already.
-func (d *Driver) finishRun(m *machine) error {
-	if err := m.Run(context.Background(), d.conf.SetUID); err != nil {
+func (d *Driver) finishRun(m *vmachine) error {
+	if err := m.Run(context.Background()); err != nil {
 		if !errors.As(err, new(link.RefusedError)) {
 			return err
 		}
@@ -111,7 +111,7 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 		return machines.Failure("destroy", id, nil, err)
 	}
 	defer m.Turn.Unlock()
-	if err := d.points.inject("destroy", id); err != nil {
+	if err := d.inject("destroy", id); err != nil {
 		d.machines.CancelDestroy(m)
 		return machines.Failure("destroy", id, nil, err)
 	}
@@ -124,12 +124,12 @@ func (d *Driver) Destroy(_ context.Context, id string) error {
 }
 
 // end kills a machine's process and frees all that the driver holds for it. It can be repeated.
-func (d *Driver) end(m *machine, id string) error {
+func (d *Driver) end(m *vmachine, id string) error {
 	if err := m.Process.Kill(); err != nil {
 		return err
 	}
 	m.release()
-	d.points.reached(stepDestroyKilled, id)
+	d.reached(stepDestroyKilled, id)
 	if err := m.Group.Remove(); err != nil {
 		return err // The record stays until all is freed.
 	}
@@ -150,7 +150,7 @@ func (d *Driver) remove(key string) error {
 }
 
 // watch waits for the end of the process, and makes it and its reason known.
-func (d *Driver) watch(m *machine) {
+func (d *Driver) watch(m *vmachine) {
 	defer close(m.watching)
 	select {
 	case <-m.Process.Ended:
@@ -169,7 +169,7 @@ func (d *Driver) watch(m *machine) {
 	case m.Group.OOMKills() > 0:
 		reason = "oom"
 	case reason != "" && !strings.HasPrefix(m.Process.Reason, "signal"):
-	case m.Process.Reason == "" || m.Process.Reason == "exited: 0": // A guest that restarts, or whose kernel panics, ends QEMU so.
+	case m.Process.Reason == "" || m.Process.Reason == "exited: 0": // A guest that restarts, or whose kernel panics, ends its monitor so.
 		reason = "exited"
 	default:
 		reason = m.Process.Reason
@@ -203,7 +203,7 @@ func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
 	return nil
 }
 
-func (d *Driver) rename(m *machine, oldID, newID string) error {
+func (d *Driver) rename(m *vmachine, oldID, newID string) error {
 	if taken, err := d.Store.HasAny(newID); err != nil {
 		return err
 	} else if taken {
@@ -218,7 +218,7 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 	if err := d.write(m, newID, from); err != nil {
 		return err
 	}
-	err := d.points.inject("rename", oldID)
+	err := d.inject("rename", oldID)
 	if err == nil && from != "" {
 		err = d.Store.Move(from, newID)
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package driver
 
 import (
 	"context"
@@ -21,8 +21,8 @@ import (
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/link"
-	"github.com/rundlet/rundlet/vm/qemu/monitor"
-	"github.com/rundlet/rundlet/vm/qemu/spec"
+	"github.com/rundlet/rundlet/vm/microvm/machine"
+	"github.com/rundlet/rundlet/vm/microvm/spec"
 )
 
 // recordFormat is the version of record.
@@ -47,7 +47,7 @@ type record struct {
 	Start    uint64        `json:"start,omitempty"`
 }
 
-func (d *Driver) write(m *machine, id, from string) error {
+func (d *Driver) write(m *vmachine, id, from string) error {
 	_, status, _ := d.machines.State(m)
 	r := record{Format: recordFormat, ID: id, From: from, Boot: d.boot, Created: m.created, Spec: m.Spec, Limits: m.limits, Status: status, UID: m.UID,
 		Restored: m.Restored, Cold: m.Cold, Network: m.Network}
@@ -59,13 +59,13 @@ func (d *Driver) write(m *machine, id, from string) error {
 }
 
 // record writes what only helps.
-func (d *Driver) record(m *machine) {
+func (d *Driver) record(m *vmachine) {
 	id, _, _ := d.machines.State(m)
 	_ = d.write(m, id, "")
 }
 
 // settled sets and records a status that a machine is known to have.
-func (d *Driver) settled(m *machine, status vm.Status) {
+func (d *Driver) settled(m *vmachine, status vm.Status) {
 	d.machines.SetStatus(m, status)
 	d.record(m)
 }
@@ -176,7 +176,7 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (err error) {
 	} else if err != nil {
 		return err
 	}
-	if m.console, err = console.Open(filepath.Join(d.dirs.machine(key), monitor.ConsolePipe+".out")); err != nil {
+	if m.console, err = console.Open(filepath.Join(d.dirs.machine(key), machine.ConsoleFile)); err != nil {
 		m.console = console.None() // A machine is worth more than what it prints.
 	}
 	if err := d.machines.Reserve(m); err != nil {
@@ -197,7 +197,7 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (err error) {
 const meetPause = 100 * time.Millisecond
 
 // meet finds out what an adopted machine does. One that does not answer is asked until it does, or has ended: it is busy meanwhile.
-func (d *Driver) meet(m *machine) error {
+func (d *Driver) meet(m *vmachine) error {
 	for {
 		err := d.settle(m)
 		if err == nil {
@@ -224,22 +224,23 @@ func (d *Driver) clean(key string, r record) {
 	_ = d.remove(key)
 }
 
-// killStrays ends processes that work in the directory of a machine: its name is random, so it is unique.
+// killStrays ends the processes of a machine, by the argument that no other has.
 func (d *Driver) killStrays(key string) {
+	argument := "\x00" + d.monitor.Argument(d.dirs.machine(key)) + "\x00"
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
 		var pid int
 		if _, err := fmt.Sscanf(entry.Name(), "%d", &pid); err != nil {
 			continue
 		}
-		if !strings.Contains(argumentsOf(pid), "\x00"+d.dirs.machine(key)+"\x00") {
+		if !strings.Contains(argumentsOf(pid), argument) {
 			continue
 		}
 		p, err := process.Open(pid, 0)
 		if err != nil {
 			continue
 		}
-		if strings.Contains(argumentsOf(pid), "\x00"+d.dirs.machine(key)+"\x00") {
+		if strings.Contains(argumentsOf(pid), argument) {
 			_ = p.Kill()
 		}
 		p.Release()

@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package driver
 
 import (
 	"cmp"
@@ -9,18 +9,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
-	"github.com/rundlet/rundlet/vm/qemu/monitor"
-	"github.com/rundlet/rundlet/vm/qemu/snapshots"
-	"github.com/rundlet/rundlet/vm/qemu/spec"
+	"github.com/rundlet/rundlet/vm/microvm/machine"
+	"github.com/rundlet/rundlet/vm/microvm/snapshots"
+	"github.com/rundlet/rundlet/vm/microvm/spec"
 )
 
 // Create implements vm.Provider. With RestoreFrom and without ResumeImmediately the state is loaded, and Start lets it run.
@@ -47,16 +46,17 @@ func (d *Driver) Create(ctx context.Context, id string, asked vm.Spec) error {
 	}))
 }
 
-func (d *Driver) newMachine(id, key string) *machine {
-	m := &machine{created: time.Now(), watching: make(chan struct{})}
+func (d *Driver) newMachine(id, key string) *vmachine {
+	m := &vmachine{created: time.Now(), watching: make(chan struct{})}
 	m.Init(id, key)
-	m.Dir, m.Disks = d.dirs.machine(m.Key), d.dirs.disk(m.Key)
+	m.Dir, m.Disks, m.SetUID = d.dirs.machine(m.Key), d.dirs.disk(m.Key), d.setUID
+	m.Monitor = d.monitor.New(&m.State)
 	return m
 }
 
 // create is for the holder of the turn.
-func (d *Driver) create(ctx context.Context, m *machine, id string, asked vm.Spec) (err error) {
-	if err := spec.Check(asked); err != nil {
+func (d *Driver) create(ctx context.Context, m *vmachine, id string, asked vm.Spec) (err error) {
+	if err := spec.Check(asked, d.monitor.MaxVCPUs); err != nil {
 		return err
 	}
 	made, ref, from := asked, asked.RestoreFrom, (*snapshots.Manifest)(nil)
@@ -85,15 +85,15 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, asked vm.Spe
 	if err := d.build(ctx, m, id, ref, from); err != nil {
 		return err
 	}
-	if err := errors.Join(d.points.inject("create", id), ctx.Err()); err != nil {
+	if err := errors.Join(d.inject("create", id), ctx.Err()); err != nil {
 		return err
 	}
 	if ref != nil && ref.ResumeImmediately {
-		d.points.reached(stepCreateLoading, id)
-		if err := m.Run(ctx, d.conf.SetUID); err != nil {
+		d.reached(stepCreateLoading, id)
+		if err := m.Run(ctx); err != nil {
 			return err
 		}
-		d.points.reached(stepCreateRunning, id)
+		d.reached(stepCreateRunning, id)
 		status = vm.StatusRunning
 	}
 	if err := ctx.Err(); err != nil {
@@ -105,12 +105,12 @@ func (d *Driver) create(ctx context.Context, m *machine, id string, asked vm.Spe
 }
 
 // build makes all that the machine has on the host, up to a process whose guest stands still.
-func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.SnapshotRef, from *snapshots.Manifest) (err error) {
-	d.takeUID(m)
+func (d *Driver) build(ctx context.Context, m *vmachine, id string, ref *vm.SnapshotRef, from *snapshots.Manifest) (err error) {
+	d.users.take(m, &d.machines)
 	if err := d.write(m, id, ""); err != nil { // First: it is what finds the rest.
 		return err
 	}
-	d.points.reached(stepCreateRecord, id)
+	d.reached(stepCreateRecord, id)
 	dir := m.Dir
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -121,10 +121,7 @@ func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.Snaps
 	if err := os.Mkdir(m.Disks, 0o700); err != nil {
 		return err
 	}
-	if err := unix.Mkfifo(filepath.Join(dir, monitor.ConsolePipe+".in"), 0o600); err != nil {
-		return fmt.Errorf("console: %w", err)
-	}
-	if m.console, err = console.Open(filepath.Join(dir, monitor.ConsolePipe+".out")); err != nil {
+	if m.console, err = console.Open(filepath.Join(dir, machine.ConsoleFile)); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
 	saved := ""
@@ -135,39 +132,45 @@ func (d *Driver) build(ctx context.Context, m *machine, id string, ref *vm.Snaps
 		return err
 	}
 	if d.limits {
-		if m.Group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.Resources(spec.VCPUs(m.Spec)), m.Spec.Weight); err != nil {
+		if m.Group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.Resources(spec.VCPUs(m.Spec), d.monitor.Overhead), m.Spec.Weight); err != nil {
 			return err
 		}
 	}
-	d.points.reached(stepCreateFiles, id)
-	if err := m.Launch(ctx, d.program, d.bootFiles); err != nil {
+	d.reached(stepCreateFiles, id)
+	if err := m.Monitor.Launch(ctx, d.boots.latest); err != nil {
 		return err
 	}
 	if err := d.write(m, id, ""); err != nil {
 		return err
 	}
-	d.points.reached(stepCreateLaunched, id)
+	d.reached(stepCreateLaunched, id)
 	m.watched = true
 	go d.watch(m)
 	if m.Restored {
-		return m.Loaded(ctx)
+		return m.Monitor.Load(ctx)
 	}
 	return nil
 }
 
-// takeUID gives a machine a user that no other machine of this driver value has.
-func (d *Driver) takeUID(m *machine) {
+// users are those of machines.
+type users struct {
+	mu   sync.Mutex
+	last int
+}
+
+// take gives a machine a user that no other machine of the table has.
+func (u *users) take(m *vmachine, table *machines.Table[*vmachine]) {
 	used := map[int]bool{}
-	d.uids.Lock()
-	defer d.uids.Unlock()
-	for _, other := range d.machines.All() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, other := range table.All() {
 		if other != m {
 			used[other.UID] = true
 		}
 	}
 	for i := range uids {
-		if uid := firstUID + (d.lastUID+1+i)%uids; !used[uid] {
-			d.lastUID, m.UID = uid-firstUID, uid
+		if uid := firstUID + (u.last+1+i)%uids; !used[uid] {
+			u.last, m.UID = uid-firstUID, uid
 			return
 		}
 	}

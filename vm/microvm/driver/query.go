@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package driver
 
 import (
 	"context"
@@ -76,11 +76,7 @@ func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, er
 	if m.Spec.GuestIP == "" {
 		return nil, machines.Failure("dial", id, vm.ErrUnsupported, errors.New("the machine has no guest address"))
 	}
-	dial := d.conf.DialContext
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	conn, err := dial(ctx, "tcp", net.JoinHostPort(m.Spec.GuestIP, strconv.Itoa(int(port))))
+	conn, err := d.dialer(ctx, "tcp", net.JoinHostPort(m.Spec.GuestIP, strconv.Itoa(int(port))))
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, machines.Failure("dial", id, nil, ctx.Err())
@@ -103,7 +99,7 @@ func (d *Driver) Stats(_ context.Context, id string) (vm.Stats, error) {
 	if m.Group == nil {
 		return vm.Stats{}, machines.Failure("stats", id, vm.ErrUnsupported, errors.New("the host has no control groups"))
 	}
-	stats.MemoryLimitBytes = m.limits.MemoryBytes()
+	stats.MemoryLimitBytes = m.limits.MemoryBytes(d.monitor.Overhead)
 	var errs [3]error
 	stats.CPUTime, errs[0] = m.Group.CPUTime()
 	stats.MemoryBytes, stats.Processes, errs[1] = m.Group.Usage()

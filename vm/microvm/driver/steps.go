@@ -1,8 +1,8 @@
 //go:build linux
 
-package qemu
+package driver
 
-// The steps of lifecycle operations, for Config.Failpoint.
+// The steps of lifecycle operations, for vm.Options.Failpoint.
 const (
 	stepCreateRecord      = "create: record written"
 	stepCreateFiles       = "create: files made"

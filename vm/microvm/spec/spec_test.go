@@ -25,7 +25,7 @@ func image(t *testing.T) string {
 
 func TestCheck(t *testing.T) {
 	good := vm.Spec{Rootfs: image(t), Args: []string{"/init"}}
-	if err := Check(good); err != nil {
+	if err := Check(good, 255); err != nil {
 		t.Fatal(err)
 	}
 	dir, text := t.TempDir(), filepath.Join(t.TempDir(), "text")
@@ -41,6 +41,7 @@ func TestCheck(t *testing.T) {
 		"a directory":   {func(s *vm.Spec) { s.Rootfs = dir }, vm.ErrUnsupported},
 		"no image":      {func(s *vm.Spec) { s.Rootfs = text }, vm.ErrInvalid},
 		"mounts":        {func(s *vm.Spec) { s.Mounts = []vm.Mount{{}} }, vm.ErrUnsupported},
+		"processors":    {func(s *vm.Spec) { s.VCPUs = 256 }, vm.ErrInvalid},
 		"a kernel":      {func(s *vm.Spec) { s.Kernel = "x" }, vm.ErrUnsupported},
 		"drives":        {func(s *vm.Spec) { s.Drives = []vm.Drive{{}} }, vm.ErrUnsupported},
 		"little memory": {func(s *vm.Spec) { s.MemoryMiB = 8 }, vm.ErrInvalid},
@@ -54,19 +55,19 @@ func TestCheck(t *testing.T) {
 	} {
 		s := good
 		c.change(&s)
-		if err := Check(s); !errors.Is(err, c.want) {
+		if err := Check(s, 255); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 }
 
 func TestLimits(t *testing.T) {
-	l := Limits{VCPUs: 2, MemoryMiB: 100}
-	r := l.Resources(200)
-	if *r.CPU.Quota != 2*cpuPeriodMicros || r.Pids.Limit < 200+64+8 { // QEMU has up to 64 threads for drives.
-		t.Errorf("%d tasks of 200 processors", r.Pids.Limit)
+	l, over := Limits{VCPUs: 2, MemoryMiB: 100}, Overhead{MemoryMiB: 28, Threads: 10}
+	r := l.Resources(200, over)
+	if *r.CPU.Quota != 2*cpuPeriodMicros || *r.CPU.Period != cpuPeriodMicros || r.Pids.Limit != 210 {
+		t.Errorf("%+v %+v", *r.CPU, *r.Pids)
 	}
-	if *r.CPU.Quota != 2*cpuPeriodMicros || *r.Memory.Limit != (100+overheadMiB)<<20 || l.MemoryBytes() != *r.Memory.Limit {
-		t.Errorf("%+v %+v", *r.CPU, *r.Memory)
+	if *r.Memory.Limit != 128<<20 || l.MemoryBytes(over) != *r.Memory.Limit {
+		t.Errorf("%+v", *r.Memory)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ import (
 func store(t *testing.T) *Store {
 	t.Helper()
 	dir := t.TempDir()
-	s := &Store{Dir: filepath.Join(dir, "snapshots"), Pending: filepath.Join(dir, "pending"), Driver: "qemu", Version: "7", Deleted: func(string, string) {}}
+	s := &Store{Dir: filepath.Join(dir, "snapshots"), Pending: filepath.Join(dir, "pending"), Stamp: vm.Stamp{Driver: "mechanism", Version: "7", Arch: runtime.GOARCH}, Deleted: func(string, string) {}}
 	for _, d := range []string{s.Dir, s.Pending} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			t.Fatal(err)
@@ -62,7 +63,7 @@ func TestASnapshotIsWholeOrRefused(t *testing.T) {
 	if _, err := m.Fits(s, vm.Spec{}); !errors.Is(err, vm.ErrIncompatible) {
 		t.Errorf("without a network: %v", err)
 	}
-	s.Version = "8"
+	s.Stamp.Version = "8"
 	if _, err := m.Fits(s, vm.Spec{NetNS: "/other"}); !errors.Is(err, vm.ErrIncompatible) || !strings.Contains(err.Error(), "7") {
 		t.Errorf("another version: %v", err)
 	}

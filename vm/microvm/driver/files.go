@@ -1,6 +1,6 @@
 //go:build linux
 
-package qemu
+package driver
 
 import (
 	"os"
@@ -8,12 +8,12 @@ import (
 )
 
 // dirs are the directories of one driver value.
-type dirs struct{ state, run, instance string }
+type dirs struct{ state, run, instance, driver string }
 
 // machines has a directory and a record of each running machine.
 func (d dirs) machines() string { return filepath.Join(d.run, "machines") }
 
-// machine has the sockets of a machine, and is all that its QEMU process sees of the host.
+// machine has the sockets of a machine, and is all that its process sees of the host.
 func (d dirs) machine(key string) string { return filepath.Join(d.machines(), key) }
 
 // record is the file that finds all else of a machine.
@@ -30,7 +30,7 @@ func (d dirs) disk(key string) string { return filepath.Join(d.disks(), key) }
 // pending has half-made and half-deleted snapshots.
 func (d dirs) pending() string { return filepath.Join(d.state, "pending", d.instance) }
 
-func (d dirs) cgroupParent() string { return "/rundlet-" + d.instance + "-" + driverName }
+func (d dirs) cgroupParent() string { return "/rundlet-" + d.instance + "-" + d.driver }
 
 func (d dirs) cgroup(key string) string { return filepath.Join(d.cgroupParent(), key) }
 
