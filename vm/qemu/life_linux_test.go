@@ -229,6 +229,9 @@ func TestAStoppedMachineIsStoppedAgain(t *testing.T) {
 	if _, _, err := vmtest.Adopted(ctx, last); err != nil {
 		t.Fatal(err)
 	}
+	if err := last.Start(ctx, "a"); err != nil {
+		t.Error(err)
+	}
 }
 
 // ask makes a request of QEMU, by a connection for it alone.

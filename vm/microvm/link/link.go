@@ -6,6 +6,7 @@ package link
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -178,10 +179,10 @@ type RefusedError string
 
 func (e RefusedError) Error() string { return fmt.Sprintf("the guest: %.200q", string(e)) }
 
-// Call asks the guest, and returns when it has answered: a RefusedError if it failed. The nonce of call is set. It waits for calls that are made
-// already.
+// Call asks the guest, and returns when it has answered: a RefusedError if it failed. A call without a nonce gets one; the guest does one that had been
+// made by another connection only once. It waits for calls that are made already.
 func (c *Client) Call(ctx context.Context, call Call) error {
-	call.Nonce = rand.Text()
+	call.Nonce = cmp.Or(call.Nonce, rand.Text())
 	line, err := json.Marshal(call)
 	if err != nil {
 		return err

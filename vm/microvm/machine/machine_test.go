@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rundlet/rundlet/vm"
@@ -27,11 +28,11 @@ import (
 type double struct {
 	Monitor // Nil: other methods are not used.
 
-	refuse string        // what the guest answers; it succeeds if this is empty
-	silent bool          // The guest reads its calls, and answers none.
-	heard  chan struct{} // closed when a silent guest has read something
-	broken error         // of Save
-	resets bool          // Save ends all connections of the guest.
+	refuse string      // what the guest answers; it succeeds if this is empty
+	silent int         // Of as many connections the guest reads the calls, and answers none.
+	heard  chan string // gets the nonce of each that has been read
+	broken error       // of Save
+	resets bool        // Save ends all connections of the guest.
 
 	mu      sync.Mutex
 	running bool
@@ -98,8 +99,12 @@ func (d *double) serve(conn net.Conn) {
 		if json.Unmarshal(lines.Bytes(), &call) != nil {
 			continue
 		}
-		if d.silent {
-			close(d.heard)
+		d.mu.Lock()
+		silent := d.silent > 0
+		d.silent--
+		d.mu.Unlock()
+		if silent {
+			d.heard <- call.Nonce
 			_, _ = io.Copy(io.Discard, conn)
 			return
 		}
@@ -227,7 +232,7 @@ func TestASaveOfAStoppedMachineFails(t *testing.T) {
 
 // A guest that says nothing holds a call up no longer than its context.
 func TestACallOfASilentGuestEnds(t *testing.T) {
-	d := &double{silent: true, running: true, heard: make(chan struct{})}
+	d := &double{silent: 100, running: true, heard: make(chan string, 100)}
 	m := newVM(t, d)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -239,6 +244,26 @@ func TestACallOfASilentGuestEnds(t *testing.T) {
 	}
 	m.HangUp()
 	m.HangUp()
+}
+
+// A connection that passes nothing on is replaced, and the call stays the same for the guest.
+func TestASilentConnectionIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &double{silent: 2, running: true, heard: make(chan string, 2)}
+		m := newVM(t, d)
+		began := time.Now()
+		if err := m.call(t.Context(), time.Minute, link.Call{Freeze: true}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took != 3*patience {
+			t.Errorf("it took %v", took)
+		}
+		d.want(t, "dial", "dial", "dial", "freeze")
+		if first, second := <-d.heard, <-d.heard; first == "" || first != second || first != d.calls[0].Nonce {
+			t.Errorf("nonces %q, %q and %q", first, second, d.calls[0].Nonce)
+		}
+		m.HangUp()
+	})
 }
 
 // A machine needs no file of the snapshot any more when its own are made.

@@ -58,25 +58,33 @@ func ask(ctx context.Context, request func(context.Context) error) error {
 	return request(ctx)
 }
 
-// call asks the guest. A connection that is kept may have ended meanwhile: then another one is made.
+// patience is how long a connection to the guest may be without an answer until another one is made. It doubles with each.
+const patience = time.Second
+
+// call asks the guest. A connection that is kept may have ended meanwhile, and one can be of no use without an end: QEMU 7.2 was seen to pass
+// nothing on from a guest that had written in the moment in which the connection before ended. Then another one is made. The guest does a call once.
 func (m *VM) call(ctx context.Context, limit time.Duration, call link.Call) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for {
+	call.Nonce = rand.Text()
+	for wait := patience; ; wait *= 2 {
 		client, kept, err := m.dial(ctx)
 		if err != nil {
 			return fmt.Errorf("%w: link to the guest: %w", vm.ErrUnavailable, err)
 		}
-		err = client.Call(ctx, call)
+		once, cancel := context.WithTimeout(ctx, wait)
+		err = client.Call(once, call)
+		silent := once.Err() != nil
+		cancel()
 		if err == nil || errors.As(err, new(link.RefusedError)) {
 			return err
 		}
-		if ctx.Err() == nil { // The connection is of no use any more.
+		if ctx.Err() == nil {
 			m.mu.Lock()
 			m.link = nil
 			m.mu.Unlock()
 			_ = client.Close()
-			if kept {
+			if kept || silent {
 				continue
 			}
 		}

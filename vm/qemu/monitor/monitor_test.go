@@ -4,6 +4,8 @@ package monitor
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -123,5 +125,51 @@ func TestASaveIsBrokenOff(t *testing.T) {
 	if client, err := m.dialQMP(t.Context()); err == nil {
 		client.Close()
 		t.Error("connected by a link")
+	}
+}
+
+// QEMU takes one connection to the guest at a time, and few wait: another one waits for a place.
+func TestAConnectionToTheGuestWaitsForAPlace(t *testing.T) {
+	m := New("", &machine.State{Dir: t.TempDir()})
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: filepath.Join(m.Dir, linkSocket)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, 1); err != nil {
+		t.Fatal(err)
+	}
+	full := false
+	for n := 0; !full && n < 10; n++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		conn, err := m.Dial(ctx)
+		cancel()
+		if err == nil {
+			defer conn.Close()
+		} else if full = errors.Is(err, unix.EAGAIN) && errors.Is(err, context.DeadlineExceeded); !full {
+			t.Fatal(err)
+		}
+	}
+	if !full {
+		t.Fatal("any number of connections wait")
+	}
+	dialed := make(chan error, 1)
+	go func() {
+		conn, err := m.Dial(t.Context())
+		if err == nil {
+			conn.Close()
+		}
+		dialed <- err
+	}()
+	taken, _, err := unix.Accept(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(taken)
+	if err := <-dialed; err != nil {
+		t.Error(err)
 	}
 }

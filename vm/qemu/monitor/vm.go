@@ -5,9 +5,13 @@ package monitor
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm/microvm/machine"
 	"github.com/rundlet/rundlet/vm/microvm/untrusted"
@@ -60,9 +64,20 @@ func (m *VM) Resume(ctx context.Context) error { return m.qmp.Do(ctx, "cont", ni
 // Pause implements machine.Monitor.
 func (m *VM) Pause(ctx context.Context) error { return m.qmp.Do(ctx, "stop", nil, nil) }
 
-// Dial implements machine.Monitor: QEMU has the guest's serial port at a socket. What is sent before the guest has booted waits there.
+// Dial implements machine.Monitor: QEMU has the guest's serial port at a socket, for one connection at a time. The others wait, and so does
+// what is sent before the guest has booted.
 func (m *VM) Dial(ctx context.Context) (net.Conn, error) {
-	return untrusted.Dial(ctx, filepath.Join(m.Dir, linkSocket))
+	for {
+		conn, err := untrusted.Dial(ctx, filepath.Join(m.Dir, linkSocket))
+		if !errors.Is(err, unix.EAGAIN) { // Too many wait.
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(connectLast):
+		}
+	}
 }
 
 // HangUp implements machine.Monitor.
