@@ -55,7 +55,7 @@ type Boot struct {
 	SetUID []string `json:"set_uid,omitempty"`
 }
 
-// Call is from the host. One of Boot, Wake and Freeze is set. Freeze stops all programs of the guest until the next Wake; with Sync, what they
+// Call is from the host. One of Boot, Wake and Freeze is set, or the guest refuses it. Freeze stops all programs of the guest until the next Wake; with Sync, what they
 // have written is on the disk then.
 type Call struct {
 	Nonce  string `json:"nonce"`

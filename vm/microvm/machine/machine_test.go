@@ -28,16 +28,18 @@ import (
 type double struct {
 	Monitor // Nil: other methods are not used.
 
-	refuse string      // what the guest answers; it succeeds if this is empty
-	silent int         // Of as many connections the guest reads the calls, and answers none.
-	heard  chan string // gets the nonce of each that has been read
-	broken error       // of Save
-	resets bool        // Save ends all connections of the guest.
+	refuse string        // what the guest answers; it succeeds if this is empty
+	silent int           // Of as many connections the guest reads the calls, and answers none.
+	heard  chan string   // gets the nonce of each that has been read
+	boots  time.Duration // how long a guest takes until it reads its first call
+	broken error         // of Save
+	resets bool          // Save ends all connections of the guest.
 
 	mu      sync.Mutex
 	running bool
 	did     []string
 	calls   []link.Call
+	last    string // the nonce of the last call
 	conns   []net.Conn
 }
 
@@ -94,6 +96,7 @@ func (d *double) HangUp() {}
 // serve is the guest's first process.
 func (d *double) serve(conn net.Conn) {
 	defer conn.Close()
+	<-time.After(d.boots)
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
 		var call link.Call
 		if json.Unmarshal(lines.Bytes(), &call) != nil {
@@ -108,8 +111,10 @@ func (d *double) serve(conn net.Conn) {
 			_, _ = io.Copy(io.Discard, conn)
 			return
 		}
-		what := "freeze"
+		what, refuse := "freeze", d.refuse
 		switch {
+		case call.Boot == nil && call.Wake == nil && !call.Freeze:
+			what, refuse = "nothing", "unknown call"
 		case call.Boot != nil:
 			what = "boot"
 		case call.Wake != nil:
@@ -118,9 +123,11 @@ func (d *double) serve(conn net.Conn) {
 			what = "freeze and write"
 		}
 		d.mu.Lock()
-		d.did, d.calls = append(d.did, what), append(d.calls, call)
+		if d.last != call.Nonce { // Or it is repeated.
+			d.did, d.calls, d.last = append(d.did, what), append(d.calls, call), call.Nonce
+		}
 		d.mu.Unlock()
-		fmt.Fprintf(conn, "{\"nonce\": %q, \"error\": %q}\n", call.Nonce, d.refuse)
+		fmt.Fprintf(conn, "{\"nonce\": %q, \"error\": %q}\n", call.Nonce, refuse)
 	}
 }
 
@@ -155,8 +162,8 @@ func TestAGuestBootsAndGoesOn(t *testing.T) {
 			t.Errorf("cold: %v, frozen: %v", m.Cold, m.Frozen)
 		}
 	}
-	d.want(t, "resume", "dial", "boot", "freeze", "pause", "resume", "wake", "freeze", "pause")
-	boot, wake := d.calls[0].Boot, d.calls[2].Wake
+	d.want(t, "resume", "dial", "nothing", "boot", "freeze", "pause", "resume", "wake", "freeze", "pause")
+	boot, wake := d.calls[1].Boot, d.calls[3].Wake
 	if !slices.Equal(boot.Args, m.Spec.Args) || !slices.Equal(boot.SetUID, m.SetUID) || !boot.ReadOnly {
 		t.Errorf("boot: %+v", boot)
 	}
@@ -168,6 +175,22 @@ func TestAGuestBootsAndGoesOn(t *testing.T) {
 	if string(boot.Seed) == string(wake.Seed) {
 		t.Error("the same entropy twice")
 	}
+}
+
+// A guest that takes long to boot does not get the time at which it was started.
+func TestAGuestThatBootsSlowlyHasTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &double{boots: 5 * time.Second}
+		m := newVM(t, d)
+		m.Cold = true
+		if err := m.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if off := time.Since(d.calls[len(d.calls)-1].Boot.Time); off != 0 {
+			t.Errorf("its clock is off by %v", off)
+		}
+		m.HangUp()
+	})
 }
 
 // A snapshot of a running machine holds programs that are frozen, and the machine goes on.

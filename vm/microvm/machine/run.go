@@ -29,6 +29,11 @@ func (m *VM) Run(ctx context.Context) error {
 	if err := ask(ctx, m.Monitor.Resume); err != nil {
 		return err
 	}
+	if m.Cold { // It takes its time until it listens, and the clock that it gets must not be of before. It refuses a call that asks for nothing.
+		if err := m.call(ctx, bootTime, link.Call{}); err != nil && !errors.As(err, new(link.RefusedError)) {
+			return err
+		}
+	}
 	wake := link.Wake{Time: time.Now(), Seed: make([]byte, 64), Hostname: m.Spec.Hostname, Network: m.Network}
 	rand.Read(wake.Seed)
 	call, limit := link.Call{Wake: &wake}, wakeTime
