@@ -29,7 +29,7 @@ var bans = slices.Concat(globalLogger(), purity(), []ban{
 	{importPath: "unsafe", except: []string{"network", "vm", "agent", "internal/cgroups", "internal/process"}, why: "only system calls without a wrapper need it"},
 	{importPath: "os/exec", except: []string{"agent", "vm", "cmd", "e2e", "bench/compare", "bench/local", "internal/tools", "internal/crashdisk", "internal/embedded/build", "internal/testmachine", "internal/testspace", "node/certificate/acme", "node/rootless"},
 		why: "a library call is faster, and its errors say more, than a command line"},
-	{importPath: "testing", except: []string{"vm/vmtest"}, why: "it adds flags to the program; test helpers belong in _test.go files"},
+	{importPath: "testing", except: []string{"vm/vmtest", "vm/microvm/drivertest"}, why: "it adds flags to the program; test helpers belong in _test.go files"},
 	{importPath: "time", name: "Sleep", tests: true, why: "wait for the event itself, a timer or testing/synctest: a sleep is too long or too short"},
 })
 

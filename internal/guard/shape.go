@@ -19,6 +19,7 @@ var withoutTests = map[string]string{
 
 	"e2b/internal/fakeruntime": "is part of the tests of e2b",
 	"network/socks/sockstest":  "is part of the tests of network/socks",
+	"vm/microvm/drivertest":    "is part of the tests of drivers",
 }
 
 // fuzzed are the places that parse bytes from outside, and what those are. As

@@ -53,7 +53,7 @@ func (d double) Launch(context.Context, machine.BootFiles) error {
 
 // idle starts a process that only lives, with an argument.
 func idle(argument string) (*process.Process, error) {
-	cmd := exec.Command("/proc/self/exe", argument) //nolint:noctx // It outlives the driver.
+	cmd := exec.Command("/proc/self/exe", argument)
 	cmd.Env, cmd.SysProcAttr = append(os.Environ(), idleEnv+"=1"), &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err

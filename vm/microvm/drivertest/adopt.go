@@ -1,4 +1,6 @@
-package qemu
+//go:build linux
+
+package drivertest
 
 import (
 	"errors"
@@ -47,24 +49,24 @@ func withDescriptors(t *testing.T, n int, f func()) {
 	f()
 }
 
-// A machine of which nothing can be found out runs on, and is adopted later.
-func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
-	d := newDriver(t)
-	ctx := testContext(t)
-	if err := d.Create(ctx, "a", guestSpec(t)); err != nil {
+// GivenUpOnlyIfGone has a machine of which nothing can be found out: it runs on, and is adopted later.
+func (k Kind) GivenUpOnlyIfGone(t *testing.T) {
+	d := k.NewDriver(t)
+	ctx := Context(t)
+	if err := d.Create(ctx, "a", Spec(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	poor := open(t, d.options)
+	poor := k.Open(t, d.Options)
 	withDescriptors(t, 1, func() {
 		if views, lost, err := poor.Adopt(ctx); !errors.Is(err, unix.EMFILE) || len(views)+len(lost) > 0 {
 			t.Fatalf("without descriptors: adopted %v, lost %v, error %v", views, lost, err)
 		}
 	})
-	for _, r := range d.records(t) {
-		record := filepath.Join(d.machines(), r.key+".json")
+	for _, r := range d.Records(t) {
+		record := filepath.Join(d.Machines(), r.Key+".json")
 		good, err := os.ReadFile(record)
 		if err != nil {
 			t.Fatal(err)
@@ -72,14 +74,14 @@ func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
 		if err := os.WriteFile(record, []byte(`{"format": 1000, "id": ["a"]}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if views, lost, err := open(t, d.options).Adopt(ctx); !errors.As(err, new(*format.NewerError)) || len(views)+len(lost) > 0 {
+		if views, lost, err := k.Open(t, d.Options).Adopt(ctx); !errors.As(err, new(*format.NewerError)) || len(views)+len(lost) > 0 {
 			t.Fatalf("of a newer version: adopted %v, lost %v, error %v", views, lost, err)
 		}
 		if err := os.WriteFile(record, good, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	last := open(t, d.options)
+	last := k.Open(t, d.Options)
 	views, lost, err := last.Adopt(ctx)
 	if err != nil || len(lost) > 0 || len(views) != 1 || views[0].Status != vm.StatusCreated {
 		t.Fatalf("adopted %v, lost %v, error %v", views, lost, err)
@@ -89,11 +91,11 @@ func TestAMachineIsGivenUpOnlyIfItIsGone(t *testing.T) {
 	}
 }
 
-// A create that fails at any place, for want of descriptors, leaves no process. Files that could not be deleted for that are deleted by Adopt.
-func TestACreateWithoutDescriptorsLeavesNoProcess(t *testing.T) {
-	d := newDriver(t)
-	ctx := testContext(t)
-	spec := guestSpec(t)
+// CreateWithoutDescriptors has creates that fail at any place, for want of descriptors: they leave no process. Files that could not be deleted for that are deleted by Adopt.
+func (k Kind) CreateWithoutDescriptors(t *testing.T) {
+	d := k.NewDriver(t)
+	ctx := Context(t)
+	spec := Spec(t)
 	if err := errors.Join(d.Create(ctx, "first", spec), d.Destroy(ctx, "first")); err != nil { // The first files of guests are made once, and not in the loop.
 		t.Fatal(err)
 	}
@@ -109,7 +111,7 @@ func TestACreateWithoutDescriptorsLeavesNoProcess(t *testing.T) {
 		processes, _ := os.ReadDir("/proc")
 		for _, entry := range processes {
 			pid, err := strconv.Atoi(entry.Name())
-			if err == nil && strings.Contains(argumentsOf(pid), "\x00"+d.machines()) {
+			if err == nil && strings.Contains(argumentsOf(pid), "\x00"+d.Machines()) {
 				t.Fatalf("%d descriptors: process %d is left", n, pid)
 			}
 		}
@@ -123,10 +125,10 @@ func TestACreateWithoutDescriptorsLeavesNoProcess(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if views, _, err := open(t, d.options).Adopt(ctx); err != nil || len(views) > 0 {
+	if views, _, err := k.Open(t, d.Options).Adopt(ctx); err != nil || len(views) > 0 {
 		t.Errorf("adopted %v, error %v", views, err)
 	}
-	for _, dir := range []string{d.machines(), d.disks()} {
+	for _, dir := range []string{d.Machines(), d.Disks()} {
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 			t.Errorf("%v, %v are left in %s", err, left, dir)
 		}

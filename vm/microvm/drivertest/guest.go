@@ -1,4 +1,6 @@
-package qemu
+//go:build linux
+
+package drivertest
 
 import (
 	"context"
@@ -8,48 +10,20 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/internal/testspace"
+	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/vmtest"
 )
 
-const nestedEnv = "QEMU_TEST_NESTED"
-
-// TestMain runs the tests in separate network and mount namespaces, so that nothing of them is ever seen by the host. The same binary is
-// also the guest's first program.
-func TestMain(m *testing.M) {
-	if vmtest.Idle() {
-		return
-	}
-	if os.Args[0] == "/init" {
-		guestMain()
-		return
-	}
-	if os.Geteuid() == 0 && os.Getenv(nestedEnv) == "" {
-		runtime.LockOSThread()
-		os.Exit(testspace.Again(nestedEnv+"=1", func(pid int) string { return fmt.Sprintf("rundlet-test-%d-", pid) }))
-	}
-	if os.Getenv(nestedEnv) != "" {
-		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-			panic(err)
-		}
-	}
-	code := m.Run()
-	removeShared()
-	os.Exit(code)
-}
-
-// tick is how often the guest's program does something.
-const tick = 10 * time.Millisecond
+// Tick is how often the guest's program counts; GET /ticks is the count.
+const Tick = 10 * time.Millisecond
 
 // guestMain is the first program of test guests: a memory of keys and values over HTTP on the agent's port, an echo port, and a console
 // printer.
@@ -94,13 +68,13 @@ func guestMain() {
 	var ticks atomic.Int64
 	mux.HandleFunc("GET /ticks", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, ticks.Load()) })
 	go func() {
-		for range time.Tick(tick) {
+		for range time.Tick(Tick) {
 			ticks.Add(1)
 		}
 	}()
 	go echoServer()
 	fmt.Println("guest ready")
-	fmt.Println(http.ListenAndServe(":49983", mux))
+	fmt.Println(http.ListenAndServe(fmt.Sprintf(":%d", envd.Port), mux))
 }
 
 func echoServer() {
@@ -121,13 +95,14 @@ func echoServer() {
 	}
 }
 
-// client asks the guest of a machine. A test guest can take its time until it listens.
-type client struct{ d *opened }
+// Client asks the guest of a machine. A test guest can take its time until it listens.
+type Client struct{ D *Driver }
 
-func (c client) do(ctx context.Context, id, method, path, body string) (string, error) {
+// Do makes a request of the test guest of a machine.
+func (c Client) Do(ctx context.Context, id, method, path, body string) (string, error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		for {
-			conn, err := c.d.Dial(ctx, id, 49983)
+			conn, err := c.D.Dial(ctx, id, envd.Port)
 			if !errors.Is(err, vm.ErrUnavailable) {
 				return conn, err
 			}
@@ -152,23 +127,27 @@ func (c client) do(ctx context.Context, id, method, path, body string) (string, 
 	return string(text), err
 }
 
-func (c client) Write(ctx context.Context, id, key, value string) error {
-	_, err := c.do(ctx, id, "PUT", "/memory/"+key, value)
+// Write and Read implement vmtest.Guest.
+func (c Client) Write(ctx context.Context, id, key, value string) error {
+	_, err := c.Do(ctx, id, "PUT", "/memory/"+key, value)
 	return err
 }
 
-func (c client) Read(ctx context.Context, id, key string) (string, error) {
-	return c.do(ctx, id, "GET", "/memory/"+key, "")
+// Read is the value of a key.
+func (c Client) Read(ctx context.Context, id, key string) (string, error) {
+	return c.Do(ctx, id, "GET", "/memory/"+key, "")
 }
 
-// disk are files in the guest's /tmp.
-type disk struct{ client }
+// Disk are files in the guest's /tmp.
+type Disk struct{ Client }
 
-func (c disk) Write(ctx context.Context, id, name, content string) error {
-	_, err := c.do(ctx, id, "PUT", "/file/"+name, content)
+// Write and Read implement vmtest.Guest.
+func (c Disk) Write(ctx context.Context, id, name, content string) error {
+	_, err := c.Do(ctx, id, "PUT", "/file/"+name, content)
 	return err
 }
 
-func (c disk) Read(ctx context.Context, id, name string) (string, error) {
-	return c.do(ctx, id, "GET", "/file/"+name, "")
+// Read is the content of a file.
+func (c Disk) Read(ctx context.Context, id, name string) (string, error) {
+	return c.Do(ctx, id, "GET", "/file/"+name, "")
 }
