@@ -3,6 +3,7 @@ package qemu
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rundlet/rundlet/vm/microvm/drivertest"
 	"github.com/rundlet/rundlet/vm/vmtest"
@@ -10,7 +11,9 @@ import (
 
 // qemu is the driver, with the one process of each machine.
 var qemu = drivertest.Kind{
-	New: New,
+	New:      New,
+	Programs: []string{"qemu-system-x86"}, // Cut by the kernel.
+	Case:     3 * time.Minute,
 	Confinement: func(d *drivertest.Driver, r drivertest.Record) []vmtest.Confined {
 		dir, disks := filepath.Join(d.Machines(), r.Key), filepath.Join(d.Disks(), r.Key)
 		return []vmtest.Confined{{Name: "qemu", PID: r.PID, Private: []string{dir, dir + ".json", disks},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,6 +59,9 @@ func (k Kind) GivenUpOnlyIfGone(t *testing.T) {
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if left := k.leftovers(d); !slices.ContainsFunc(left, func(what string) bool { return strings.HasPrefix(what, "process ") }) {
+		t.Errorf("of a machine that runs on, these are found: %q", left)
 	}
 	poor := k.Open(t, d.Options)
 	withDescriptors(t, 1, func() {

@@ -4,9 +4,11 @@ package drivertest
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +85,7 @@ func (k Kind) Conformance(t *testing.T) {
 		},
 		Skips: []string{"honour/kernel-command-line", "honour/disk-of-root-and-mounts-is-one", "honour/mounts",
 			"honour/mounts-of-a-restore-have-their-own-sources", "honour/mount-points-are-not-made-in-the-image"},
-		Limits: vmtest.Limits{Case: 3 * time.Minute, Destroy: turn.Patience + turn.Bound + 3*time.Second},
+		Limits: vmtest.Limits{Case: k.Case, Destroy: turn.Patience + turn.Bound + 3*time.Second},
 		Guest:  func(d vm.Runtime) vmtest.Guest { return Client{d.(*Driver)} },
 		Files:  func(d vm.Runtime) vmtest.Guest { return Disk{Client{d.(*Driver)}} },
 		BootID: func(ctx context.Context, d vm.Runtime, id string) (string, error) {
@@ -112,7 +114,7 @@ func (k Kind) Conformance(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		Leftovers: func(_ *testing.T, d vm.Runtime) []string { return leftovers(d.(*Driver)) },
+		Leftovers: func(_ *testing.T, d vm.Runtime) []string { return k.leftovers(d.(*Driver)) },
 		Reopen: func(t *testing.T, d vm.Runtime) vm.Runtime {
 			if err := d.(*Driver).Close(); err != nil {
 				t.Fatal(err)
@@ -169,14 +171,14 @@ func closeAll(t *testing.T, drivers *sync.Map, options vm.Options) {
 }
 
 // leftovers lists every host object of a driver: processes (also dead ones that were not collected), control groups and files.
-func leftovers(d *Driver) (all []string) {
+func (k Kind) leftovers(d *Driver) (all []string) {
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
-		if strings.Contains(argumentsOf(pid), d.Options.RunDir) {
+		if k.belongs(d, pid) {
 			all = append(all, "process "+entry.Name())
 		}
 	}
@@ -197,4 +199,17 @@ func leftovers(d *Driver) (all []string) {
 		})
 	}
 	return all
+}
+
+// belongs reports whether a process is that of a machine of a driver: what it is given, or has as its root, is below the directory of the test. One
+// that has ended is if it is a child of this process that was not collected.
+func (k Kind) belongs(d *Driver, pid int) bool {
+	if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); !slices.Contains(k.Programs, strings.TrimSpace(string(name))) {
+		return false
+	}
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	mounts, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	below := filepath.Dir(d.Options.RunDir) + "/"
+	return strings.Contains(string(status), "\nState:\tZ") && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) ||
+		strings.Contains(argumentsOf(pid), below) || strings.Contains(string(mounts), below)
 }

@@ -23,6 +23,10 @@ import (
 type Kind struct {
 	// New opens the driver.
 	New func(vm.Options) (*driver.Driver, error)
+	// Programs are the names of the processes of machines, as in /proc/PID/comm.
+	Programs []string
+	// Case limits one case of the suite: the processors of a guest can be slow.
+	Case time.Duration
 	// Confinement describes the processes of a machine.
 	Confinement func(d *Driver, r Record) []vmtest.Confined
 }
