@@ -76,8 +76,8 @@ type vmachine struct {
 }
 
 const (
-	// MaxRunDir is the length of a run directory, in bytes: a socket below it must fit into an address.
-	MaxRunDir = 70
+	// maxRunDir is the length of a run directory, in bytes: a socket below it must fit into an address.
+	maxRunDir = 70
 	// firstUID and uids are the users of machines: no account of a system has them, and a user namespace of 65,536 does.
 	firstUID, uids = 60_000, 4_000
 	// answerTime is for a question to a monitor, and adoptTime for Adopt and one machine.
@@ -127,8 +127,8 @@ func Open(o vm.Options, monitor Monitor) (*Driver, error) {
 	switch {
 	case !filepath.IsAbs(o.StateDir) || !filepath.IsAbs(o.RunDir):
 		return fail(vm.ErrInvalid, errors.New("state and run directory must be absolute paths"), "")
-	case len(o.RunDir) > MaxRunDir:
-		return fail(vm.ErrInvalid, fmt.Errorf("run directory is longer than %d bytes", MaxRunDir), "")
+	case len(o.RunDir) > maxRunDir:
+		return fail(vm.ErrInvalid, fmt.Errorf("run directory is longer than %d bytes", maxRunDir), "")
 	case os.Geteuid() != 0:
 		return fail(vm.ErrUnsupported, errors.New("not running as root"), "run as root")
 	}

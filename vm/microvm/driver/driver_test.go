@@ -307,3 +307,25 @@ func TestAStoppedMachineIsStoppedAgain(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestOpenRefuses(t *testing.T) {
+	good := options(t)
+	for name, c := range map[string]struct {
+		change func(*vm.Options)
+		want   error
+	}{
+		"a relative path":      {func(o *vm.Options) { o.StateDir = "state" }, vm.ErrInvalid},
+		"a long run directory": {func(o *vm.Options) { o.RunDir += strings.Repeat("x", maxRunDir) }, vm.ErrInvalid},
+		"a bad instance":       {func(o *vm.Options) { o.Instance = "../a" }, vm.ErrInvalid},
+		"no kernel":            {func(o *vm.Options) { o.Kernels = t.TempDir() }, vm.ErrUnsupported},
+	} {
+		o := good
+		c.change(&o)
+		if _, err := Open(o, doubleMonitor); !errors.Is(err, c.want) || !strings.Contains(err.Error(), "open double driver") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(good.StateDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something is left of drivers that were not opened: %v", err)
+	}
+}
