@@ -189,7 +189,7 @@ func BenchmarkForget(b *testing.B) {
 		}
 		b.Run(strconv.Itoa(int(slots)), func(b *testing.B) {
 			for b.Loop() {
-				if err := n.tracking.Forget(guests); err != nil {
+				if err := n.tracking.Forget(guests, false); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -194,7 +194,7 @@ func TestARedirectedAddressIsClosedByRouting(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return conn.DelRule(rules[0])
+		return conn.DelRule(rules[len(rules)-2]) // The first of IPv4.
 	})
 	if err != nil {
 		t.Fatal(err)

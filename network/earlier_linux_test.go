@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/settle"
@@ -33,7 +34,7 @@ func TestOpenClosesWhatAnEarlierVersionLeftOpen(t *testing.T) {
 	subnet, up := first.uplink.rec.Subnet, first.uplink.name()
 	err = errors.Join(
 		settleAs(first.router.links, []netlink.Rule{{Priority: 32766, Table: unix.RT_TABLE_MAIN}, {Priority: 32767, Table: unix.RT_TABLE_DEFAULT}}),
-		deleteLink(first.router.links, refusedLink),
+		links.Delete(first.router.links, refusedLink),
 		first.uplink.removeRoutes(subnet),
 	)
 	if err != nil {

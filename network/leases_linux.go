@@ -38,6 +38,7 @@ type slot struct {
 	id     string
 	subnet netip.Prefix
 	state  slotState // Guarded by leases.mu.
+	v6     bool      // It has an IPv6 address. It does not change once it is made or found.
 	cut    bool      // Its link is gone, and that was reported. Guarded by leases.mu.
 
 	mu   sync.Mutex
@@ -264,6 +265,20 @@ func (l *leases) uncut(wrong func(*slot) bool) (out []*slot) {
 		}
 	}
 	return out
+}
+
+// renew retires the ready slots that have IPv6 and should not, or the other way round.
+func (l *leases) renew(v6 bool) (retired bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.ready)
+	l.ready = slices.DeleteFunc(l.ready, func(s *slot) bool {
+		if s.v6 != v6 {
+			s.state = slotRetired
+		}
+		return s.v6 != v6
+	})
+	return len(l.ready) < n
 }
 
 // cut records that the link of a slot is gone. A ready one is retired.

@@ -8,6 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -22,13 +23,13 @@ func (u *uplink) settleLink(mend bool) (lost bool, err error) {
 			return u.settleUp(mend, host, router)
 		}
 	}
-	if err != nil && !linkGone(err) {
+	if err != nil && !links.Gone(err) {
 		return false, err
 	}
 	if !mend {
 		return true, nil
 	}
-	if err := errors.Join(deleteLink(u.links, u.name()), deleteLink(u.router.links, uplinkRouter)); err != nil {
+	if err := errors.Join(links.Delete(u.links, u.name()), links.Delete(u.router.links, uplinkRouter)); err != nil {
 		return true, err
 	}
 	attrs := netlink.NewLinkAttrs()
@@ -61,7 +62,7 @@ func (u *uplink) settleAddresses(deep, mend bool) (lost bool, err error) {
 	closed, err := u.switches.Sysctls(mend, map[string]string{
 		"ipv4/conf/" + u.name() + "/rp_filter":      "1", // Where 2 holds for all it is 2, which does it, too.
 		"ipv4/conf/" + u.name() + "/src_valid_mark": "1",
-		"ipv6/conf/" + u.name() + "/disable_ipv6":   "1",
+		"ipv6/conf/" + u.name() + "/disable_ipv6":   map[bool]string{true: "0", false: "1"}[u.on6],
 	})
 	if err != nil || !deep && !closed {
 		return closed, err
@@ -82,7 +83,7 @@ func (u *uplink) settleAddresses(deep, mend bool) (lost bool, err error) {
 		}
 	}
 	if lost && mend {
-		return lost, errors.Join(awaitUp(u.links, u.name()), awaitUp(u.router.links, uplinkRouter))
+		return lost, errors.Join(links.AwaitUp(u.links, u.name()), links.AwaitUp(u.router.links, uplinkRouter))
 	}
 	return lost, nil
 }

@@ -26,13 +26,14 @@
 //
 // # Rules
 //
-// A packet of a slot is dropped if it is IPv6 or its source is not the slot's
+// A packet of a slot is dropped if its source is not the slot's
 // address. Slots never reach each other, the router, the host by any of its
 // addresses, nor private, link-local, metadata, multicast or reserved ranges.
 // Only the internet is left, or parts of it, if the slot's Policy allows it. Every refused packet
 // that is not spoofed gets an ICMP error at once, so that a name lookup without
 // internet fails at once; of each slot a bounded number, so that a flood takes none from
-// others. A slot has ::1 on its loopback, and no other IPv6. The
+// others. A slot has ::1 on its loopback. It has another address of IPv6, which is made
+// of its IPv4 address, if the daemon's namespace has IPv6 for guests; see package ipv6. The
 // default is to drop, and the rules exist before the interface, so no packet passes
 // before they apply.
 //
@@ -80,6 +81,7 @@ import (
 	"go4.org/netipx"
 
 	"github.com/rundlet/rundlet/internal/retry"
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/policies"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -142,7 +144,7 @@ type Config struct {
 	// addresses are private, by slots with internet access. IPv4 and not
 	// loopback. Default 1.1.1.1 and 8.8.8.8.
 	Nameservers []netip.Addr
-	// Denied are more destinations that no policy opens, of IPv4. Name servers are asked all the
+	// Denied are more destinations that no policy opens. Name servers are asked all the
 	// same. Of a Network it has those that are denied always, too.
 	Denied []netip.Prefix
 	// NamedConnections is how many connections of all slots the gateway passes on at most, of three file descriptors
@@ -285,8 +287,8 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	var never netipx.IPSetBuilder // Without overlap, as sets want it.
 	for _, p := range slices.Concat(policies.AlwaysDenied, c.Denied) {
-		if !p.IsValid() || !p.Addr().Is4() {
-			return bad("%v is not a destination of IPv4 to deny", p)
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return bad("%v is not a destination to deny", p)
 		}
 		never.AddPrefix(p)
 	}
@@ -309,6 +311,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, nil
 }
+
+// prefix6 is what the IPv6 addresses of slots begin with.
+func (c Config) prefix6() netip.Prefix { return ipv6.PrefixOf(c.Instance) }
 
 func validInstance(s string) bool {
 	for i := 0; i < len(s); i++ {

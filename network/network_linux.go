@@ -15,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/internal/gate"
 	"github.com/rundlet/rundlet/internal/retry"
 	"github.com/rundlet/rundlet/network/bound"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/tracked"
 )
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if n.lock, err = lockDir(cfg.RunDir); err != nil {
 		return nil, err
 	}
-	router, found, err := openRouter(n.routerPath(), cfg.Range)
+	router, found, err := openRouter(n.routerPath(), cfg.Range, cfg.prefix6())
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 			}
 		}()
 	}
-	n.tracking = &tracked.Flows{Guests: cfg.Range, Router: router.ns, Known: n.leases.guests}
+	n.tracking = &tracked.Flows{Guests: cfg.Range, Prefix6: cfg.prefix6(), Router: router.ns, Known: n.leases.guests}
 	n.tracking.Suspect.Store(found) // What was lost while no daemon looked is not known.
 	filter := newNFTRules(router.ns, cfg)
 	n.rules = &mendedRules{enforcer: filter, repairs: n.repairs, tracking: n.tracking}
@@ -89,6 +90,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	}
 	n.tracking.Host, n.tracking.Own = n.uplink.host, n.uplink.routerInHost
 	n.pool = newPool(cfg, &n.life, n.leases, router, n.rules, n.tracking)
+	n.pool.has6 = n.uplink.has6
 	n.watcher = &watcher{
 		guests: cfg.Range, life: &n.life, router: router, rules: n.rules, uplink: n.uplink, pool: n.pool, repairs: n.repairs, tracking: n.tracking,
 	}
@@ -285,11 +287,11 @@ func (n *Network) Counts() (Counts, error) {
 	if err != nil {
 		return Counts{}, fmt.Errorf("network: count: %w", err)
 	}
-	links, err := n.router.slots()
+	ends, err := links.Subnets(n.router.links, isSlotID)
 	if err != nil {
 		return Counts{}, fmt.Errorf("network: count: %w", err)
 	}
-	c.Namespaces, c.Links = len(files), len(links)
+	c.Namespaces, c.Links = len(files), len(ends)
 	if c.Rules, err = n.rules.count(); err != nil {
 		return Counts{}, fmt.Errorf("network: count: %w", err)
 	}

@@ -53,7 +53,11 @@ func hears(t *testing.T, guest *os.File, addr string) bool {
 		t.Fatal(err)
 	}
 	err = raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+		level, option := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER
+		if c.LocalAddr().(*net.UDPAddr).IP.To4() == nil {
+			level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER
+		}
+		err = unix.SetsockoptInt(int(fd), level, option, unix.IP_PMTUDISC_DO) // Both families have the same value.
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/policies"
 	"github.com/rundlet/rundlet/network/record"
@@ -55,6 +56,8 @@ var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
 
 // reachableSet has all of IPv4 but what is denied to all slots and what is the host's.
 func reachableSet(b *nft.Table, denied, own []netip.Prefix) *nftables.Set {
+	denied, _ = ipv6.Split(denied)
+	own, _ = ipv6.Split(own)
 	return b.Set(nftables.Set{Name: setReachable, KeyType: nftables.TypeIPAddr, Interval: true}, nft.Except(denied, own))
 }
 
@@ -75,7 +78,8 @@ func permits(b *nft.Table, sources *nftables.Set, ways []way, direct, marks [][]
 		}
 	}
 	b.Chain("ways", rules...)
-	first := append(marks, nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()))
+	first := append([][]expr.Any{ipv6.First(ipv6.Permitting)}, marks...)
+	first = append(first, nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()))
 	for _, match := range direct {
 		first = append(first, nft.Rule(match, nft.Jump("ways")))
 	}
@@ -92,18 +96,18 @@ const (
 )
 
 // permits are the rules of the daemon's namespace that do the same there.
-func (u *uplink) permits(b *nft.Table, rec record.Uplink, nameservers *nftables.Set) {
+func (u *uplink) permits(b *nft.Table, rec record.Uplink, nameservers *nftables.Set, v6 ipv6.Chains) {
 	reachable := reachableSet(b, u.cfg.Denied, u.own)
 	guest := nft.Rule(nft.IIF(u.name()), nft.SourceIs(slash30.Far(rec.Subnet)))
-	b.Hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept,
+	b.Hook("permit", nftables.ChainHookPrerouting, beforeRaw, nftables.ChainPolicyAccept, append(v6.Permit,
 		nft.Rule(guest, nft.DestIn(reachable), permit()),
 		nft.Rule(guest, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
 		nft.Rule(guest, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
-	)
-	b.Hook("answers", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept,
+	)...)
+	b.Hook("answers", nftables.ChainHookPrerouting, afterDNAT, nftables.ChainPolicyAccept, append(v6.Answers,
 		nft.Rule(nft.IIF(u.name()), nft.IsDNAT(), revoke()), // And the forward chain refuses it.
 		nft.Rule(nft.NotIIF(u.name()), nft.DestIs(slash30.Far(rec.Subnet)), nft.CtState(nft.Established), permit()),
-	)
+	)...)
 }
 
 // findOwn lists what the daemon's namespace takes for itself: the addresses of
@@ -128,6 +132,11 @@ func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err erro
 			}
 		}
 	}
+	own6, err := u.look6()
+	if err != nil {
+		return nil, nil, err
+	}
+	own = append(own, own6...)
 	slices.SortFunc(resolvers, netip.Addr.Compare)
 	slices.SortFunc(own, netip.Prefix.Compare)
 	return slices.Compact(own), slices.Compact(resolvers), nil

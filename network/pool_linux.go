@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/gate"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
@@ -28,6 +29,8 @@ type pool struct {
 	router   *router
 	rules    enforcer
 	tracking *tracked.Flows
+	// has6 reports whether new slots get IPv6.
+	has6 func() bool
 	// ended is called with the address of each slot that is destroyed, before another can have it.
 	ended func(guest netip.Addr)
 
@@ -41,7 +44,7 @@ type pool struct {
 func newPool(cfg Config, life *gate.Gate, leases *leases, router *router, rules enforcer, tracking *tracked.Flows) *pool {
 	p := &pool{
 		cfg: cfg, life: life, leases: leases, router: router, rules: rules, tracking: tracking,
-		wake: make(chan struct{}, 1), retired: make(chan struct{}, 1), ended: func(netip.Addr) {},
+		wake: make(chan struct{}, 1), retired: make(chan struct{}, 1), ended: func(netip.Addr) {}, has6: func() bool { return false },
 	}
 	p.makeSlot = p.make
 	return p
@@ -75,6 +78,7 @@ func (p *pool) make(policy Policy, state slotState) (_ *slot, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.v6 = p.has6()
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("make slot: %w", err), p.free(s))
@@ -83,7 +87,7 @@ func (p *pool) make(policy Policy, state slotState) (_ *slot, err error) {
 	if err := p.rules.set(slotRule{id: s.id, guest: slash30.Far(s.subnet), policy: policy}); err != nil {
 		return nil, err
 	}
-	err = namespace.Create(p.path(s.id), func() error { return p.router.connect(s.id, s.subnet) })
+	err = namespace.Create(p.path(s.id), func() error { return p.router.connect(s.id, s.subnet, s.v6) })
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +107,13 @@ func (p *pool) free(list ...*slot) error {
 	var ids []string
 	guests := map[netip.Addr]bool{}
 	var held []*slot
+	v6 := false
 	for _, s := range list {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if !s.gone {
 			held = append(held, s)
+			v6 = v6 || s.v6
 			ids = append(ids, s.id)
 			guests[slash30.Far(s.subnet)] = true
 		}
@@ -118,11 +124,11 @@ func (p *pool) free(list ...*slot) error {
 	// Either alone cuts the slots off.
 	rules := make(chan error, 1)
 	go func() { rules <- p.rules.remove(ids...) }()
-	links := p.router.deleteSlots(ids)
-	if err := errors.Join(links, <-rules); err != nil {
+	unlinked := links.DeleteAll(p.router.ns, p.router.links, ids)
+	if err := errors.Join(unlinked, <-rules); err != nil {
 		return err
 	}
-	if err := p.tracking.Forget(guests); err != nil { // Nothing comes from them any more.
+	if err := p.tracking.Forget(guests, v6); err != nil { // Nothing comes from them any more.
 		return err
 	}
 	var errs []error
@@ -210,21 +216,29 @@ func (p *pool) addOne() (full bool, err error) {
 	return false, err
 }
 
+// renew has the ready slots made anew that were made before IPv6 came or went.
+func (p *pool) renew() {
+	if p.leases.renew(p.has6()) {
+		p.reap()
+		p.kick()
+	}
+}
+
 // settle gives the links of slots their addresses again. A link that is
 // gone took the guest's end with it: a free slot is destroyed, and
 // another made; one in use has no network until its sandbox is paused and
 // resumed.
 func (p *pool) settle(mend bool) (lost []string, err error) {
-	subnets, err := p.router.slots()
+	subnets, err := links.Subnets(p.router.links, isSlotID)
 	if err != nil {
 		return nil, err
 	}
-	links, err := settle.Whole(p.router.links.LinkList)
+	ends, err := settle.Whole(p.router.links.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list router links: %w", err)
 	}
 	down := map[string]bool{}
-	for _, l := range links {
+	for _, l := range ends {
 		down[l.Attrs().Name] = l.Attrs().RawFlags&unix.IFF_UP == 0
 	}
 	odd := p.leases.uncut(func(s *slot) bool { return subnets[s.id] != s.subnet || down[s.id] })
@@ -245,7 +259,7 @@ func (p *pool) settleSlot(s *slot, mend bool) (lost string, err error) {
 		return "", nil
 	}
 	_, err = p.router.links.LinkByName(s.id)
-	if linkGone(err) {
+	if links.Gone(err) {
 		if mend && p.leases.cut(s) {
 			p.reap()
 			p.kick()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/policies"
 )
@@ -21,6 +22,7 @@ const (
 	setLimited  = "limited_" // The interfaces of those that reach parts of it, of a bank.
 	setNamed    = "named_"   // The same of those that reach hosts by their names, too.
 	setReach    = "reach_"   // The address of either with each range that it reaches, of a bank.
+	setReach6   = "reach6_"  // The same with the ranges of IPv6.
 	// The interfaces of slots whose requests get headers, of any kind.
 	setRewritten = "rewritten"
 	setBound     = "bound" // The address of a slot with each that it was given for a name.
@@ -37,6 +39,9 @@ const banks = 2
 // memberSet is a set of slots by its name.
 func memberSet(name string) nftables.Set {
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
+	if strings.HasPrefix(name, setReach6) {
+		return nft.PairSet6(table, name)
+	}
 	if isReach(name) || name == setBound {
 		set := nft.PairSet(table, name)
 		set.Interval = name != setBound
@@ -51,7 +56,9 @@ func memberSet(name string) nftables.Set {
 
 func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
 
-func isReach(name string) bool { return strings.HasPrefix(name, setReach) }
+func isReach(name string) bool {
+	return strings.HasPrefix(name, setReach) || strings.HasPrefix(name, setReach6)
+}
 
 func memberSets() []nftables.Set {
 	var out []nftables.Set
@@ -59,7 +66,7 @@ func memberSets() []nftables.Set {
 		out = append(out, memberSet(name))
 	}
 	for bank := range banks {
-		for _, name := range []string{setLimited, setNamed, setReach} {
+		for _, name := range []string{setLimited, setNamed, setReach, setReach6} {
 			out = append(out, memberSet(inBank(name, bank)))
 		}
 	}
@@ -91,6 +98,22 @@ func waysOf(sets map[string]*nftables.Set, named []byname.Slots) []way {
 				w.back = nil // The first has it.
 			}
 			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// waysOf6 are the permissions for IPv6. A slot whose names are checked, or whose requests get headers or go through a proxy, reaches
+// no more of it than the ranges of its policy, or nothing: the resolver and the gateway have IPv4.
+func waysOf6(sets map[string]*nftables.Set) (out []ipv6.Way) {
+	of := func(key expr.MetaKey, set string) []expr.Any {
+		return nft.Rule(nft.IfaceIn(key, sets[set]), nft.IfaceIn(key, sets[setDirect]), nft.IfaceNotIn(key, sets[setRewritten]))
+	}
+	const in, back = expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME
+	out = append(out, ipv6.Way{Out: of(in, setInternet), Back: [][]expr.Any{of(back, setInternet)}})
+	for bank := range banks {
+		for _, set := range []string{inBank(setLimited, bank), inBank(setNamed, bank)} {
+			out = append(out, ipv6.Within(of(in, set), of(back, set), sets[inBank(setReach6, bank)]))
 		}
 	}
 	return out
@@ -139,11 +162,13 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 			}
 		}
 		out[inBank(set, s.bank)] = link
-		var ranges []nftables.SetElement
 		for _, r := range s.policy.Only {
-			ranges = append(ranges, nft.Pair(s.guest, r)...)
+			set, elements := inBank(setReach, s.bank), nft.Pair
+			if r.From().Is6() {
+				set, elements = inBank(setReach6, s.bank), nft.Pair6
+			}
+			out[set] = append(out[set], elements(s.guest, r)...)
 		}
-		out[inBank(setReach, s.bank)] = ranges
 	case s.policy.AllowInternet:
 		out[setInternet] = link
 	}
@@ -272,6 +297,9 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 	}
 	for bank := range banks {
 		ranges := nft.Pairs(lists[inBank(setReach, bank)])
+		for guest, list := range nft.Pairs6(lists[inBank(setReach6, bank)]) {
+			ranges[guest] = append(ranges[guest], list...)
+		}
 		for _, e := range lists[inBank(setNamed, bank)] {
 			out[elementName(e)] = Policy{AllowInternet: true, Only: ranges[guests[elementName(e)]], Names: policies.UnknownNames}
 		}

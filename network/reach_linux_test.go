@@ -90,9 +90,9 @@ func TestTheOperatorsDenialsWin(t *testing.T) {
 		awaitRefusal(t, n, s, internetIP+":80", func() { reach(guest, "tcp", internetIP+":80") })
 	}
 	cfg.RunDir = t.TempDir()
-	cfg.Denied = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}
+	cfg.Denied = []netip.Prefix{netip.MustParsePrefix("::ffff:1.0.0.0/104")}
 	if _, err := Open(context.Background(), cfg); !errors.Is(err, ErrInvalid) {
-		t.Errorf("a network of IPv6: %v", err)
+		t.Errorf("a network of mapped addresses: %v", err)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestBadRangesAreRefused(t *testing.T) {
 	n := w.open(w.config())
 	s := w.acquire(n, deny)
 	for name, p := range map[string]Policy{
-		"zero": {AllowInternet: true, Only: []netipx.IPRange{{}}}, "IPv6": only("2001:db8::1"), "twice": only(internetIP, internetIP),
+		"zero": {AllowInternet: true, Only: []netipx.IPRange{{}}}, "mapped": only("::ffff:1.1.1.1"), "twice": only(internetIP, internetIP),
 		"in another order": only(internetIP, internetIP2), "overlapping": only("1.0.0.0-1.0.0.9", "1.0.0.9-1.0.0.10"),
 	} {
 		if err := n.SetPolicy(context.Background(), s.ID, p); !errors.Is(err, ErrInvalid) {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/seen"
 )
@@ -14,6 +15,9 @@ import (
 func (n *naming) watchRefused(ctx context.Context) error {
 	return refused.Watch(ctx, n.router.ns, func(p refused.Packet) {
 		n.count.Add(1)
+		if p.From.Is6() {
+			p.From = ipv6.IPv4(p.From)
+		}
 		n.leases.seen(p.From).Packet(p, time.Now())
 	})
 }

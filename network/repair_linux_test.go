@@ -17,6 +17,7 @@ import (
 	"github.com/google/nftables"
 
 	"github.com/rundlet/rundlet/network/changes"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -77,8 +78,8 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	n := w.openHealing()
 	s, other := w.acquire(n.Network, allow), w.acquire(n.Network, deny)
 	// Two with limits, one in each bank.
-	limited, moved := w.acquire(n.Network, only(internetIP)), w.acquire(n.Network, only(internetIP2))
-	if err := n.SetPolicy(context.Background(), moved.ID, only(internetIP)); err != nil {
+	limited, moved := w.acquire(n.Network, only(internetIP, internet6)), w.acquire(n.Network, only(internetIP2))
+	if err := n.SetPolicy(context.Background(), moved.ID, only(internetIP, internet6)); err != nil {
 		t.Fatal(err)
 	}
 	// And two with a name.
@@ -279,7 +280,7 @@ func TestALostLinkOfASlotIsReportedAndReplacedInThePool(t *testing.T) {
 	ready := n.leases.ready[0].id
 	n.leases.mu.Unlock()
 	for _, id := range []string{leased.ID, ready} {
-		if err := deleteLink(n.router.links, id); err != nil {
+		if err := links.Delete(n.router.links, id); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/rundlet/rundlet/network/ipv6"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -16,7 +18,7 @@ import (
 // are not a whole slot, and writes the rules of this version of the program
 // for the rest.
 func (p *pool) find() error {
-	links, err := p.router.slots()
+	ends, err := links.Subnets(p.router.links, isSlotID)
 	if err != nil {
 		return err
 	}
@@ -32,15 +34,19 @@ func (p *pool) find() error {
 	if err != nil {
 		return err
 	}
+	with6, err := ipv6.Linked(p.router.links, p.router.prefix6)
+	if err != nil {
+		return err
+	}
 	var rules []slotRule
 	for _, f := range files {
-		id, subnet := f.Name(), links[f.Name()]
+		id, subnet := f.Name(), ends[f.Name()]
 		ns, whole, err := namespace.Open(p.path(id))
 		if err != nil {
 			// It may be the daemon's own trouble, and a sandbox may run in it: it is
 			// left as it is, and its addresses are not given to another.
 			p.leave(id, subnet, err)
-			delete(links, id)
+			delete(ends, id)
 			continue
 		}
 		var s *slot
@@ -56,12 +62,13 @@ func (p *pool) find() error {
 			}
 			continue
 		}
-		delete(links, id)
+		delete(ends, id)
+		s.v6 = with6[id]
 		s.found(given[slash30.Far(subnet)])
 		rules = append(rules, s.rule(*s.policy.Load()))
 	}
-	for id, subnet := range links {
-		if err := deleteLink(p.router.links, id); err != nil {
+	for id, subnet := range ends {
+		if err := links.Delete(p.router.links, id); err != nil {
 			p.leave(id, subnet, err)
 		}
 	}

@@ -3,16 +3,15 @@ package network
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/ipv6"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
@@ -22,13 +21,15 @@ import (
 type router struct {
 	ns    *os.File
 	links *netlink.Handle
+	// prefix6 is what the IPv6 addresses of slots begin with.
+	prefix6 netip.Prefix
 	// switches are read by settle, which is called by one at a time.
 	switches *settle.Watched
 }
 
 // openRouter opens the router namespace bound to path, or makes it. found
 // reports which.
-func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err error) {
+func openRouter(path string, slotRange, prefix6 netip.Prefix) (r *router, found bool, err error) {
 	ns, found, err := namespace.Open(path)
 	if err != nil {
 		return nil, false, fmt.Errorf("open router namespace: %w", err)
@@ -50,7 +51,7 @@ func openRouter(path string, slotRange netip.Prefix) (r *router, found bool, err
 		ns.Close()
 		return nil, false, fmt.Errorf("open netlink in router namespace: %w", err)
 	}
-	r = &router{ns: ns, links: links, switches: settle.Watch(ns)}
+	r = &router{ns: ns, links: links, prefix6: prefix6, switches: settle.Watch(ns)}
 	if _, err := r.settle(slotRange, true); err != nil {
 		r.close()
 		if !found {
@@ -96,7 +97,7 @@ func (r *router) close() {
 
 // connect makes the veth pair of a slot. It runs inside the slot's namespace;
 // the other end appears in the router, already filtered.
-func (r *router) connect(id string, subnet netip.Prefix) error {
+func (r *router) connect(id string, subnet netip.Prefix, v6 bool) error {
 	if err := namespace.DisableIPv6(); err != nil {
 		return err
 	}
@@ -111,147 +112,30 @@ func (r *router) connect(id string, subnet netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("add veth pair: %w", err)
 	}
-	if err := bringUp(r.links, id, slash30.Near(subnet)); err != nil {
+	if v6 {
+		if err := ipv6.Connect(h, r.ns, r.links, id, r.prefix6, subnet); err != nil {
+			return err
+		}
+	}
+	if err := links.BringUp(r.links, id, slash30.Near(subnet)); err != nil {
 		return err
 	}
-	if err := bringUp(h, "eth0", slash30.Far(subnet)); err != nil {
+	if err := links.BringUp(h, "eth0", slash30.Far(subnet)); err != nil {
 		return err
 	}
-	if err := bringUp(h, "lo", netip.Addr{}); err != nil {
+	if err := links.BringUp(h, "lo", netip.Addr{}); err != nil {
 		return err
 	}
 	if err := namespace.LoopbackIPv6(); err != nil {
 		return fmt.Errorf("turn IPv6 on for lo: %w", err)
 	}
-	if err := addDefaultRoute(h, slash30.Near(subnet)); err != nil {
+	if err := links.AddDefaultRoute(h, slash30.Near(subnet)); err != nil {
 		return err
 	}
-	return errors.Join(awaitUp(r.links, id), awaitUp(h, "eth0"))
-}
-
-// awaitUp waits until a link whose two ends are set up can send. The kernel
-// enables the end that was set up first a little later, and drops what is sent
-// before: a connection would begin with a second of waiting for its second try.
-//
-// It asks again and again instead of subscribing to the kernel's messages: they
-// come for every link of the router, so that many slots made at once would each
-// receive all the others', and a full socket buffer loses the one that counts.
-// The kernel is done within a step or two.
-func awaitUp(h *netlink.Handle, name string) error {
-	const step, most = 200 * time.Microsecond, 2 * time.Second
-	again := time.NewTicker(step)
-	defer again.Stop()
-	expired := time.After(most)
-	for {
-		link, err := h.LinkByName(name)
-		if err != nil {
-			return fmt.Errorf("find link %s: %w", name, err)
-		}
-		if link.Attrs().OperState == netlink.OperUp {
-			return nil
-		}
-		select {
-		case <-again.C:
-		case <-expired:
-			return fmt.Errorf("link %s does not come up: %v", name, link.Attrs().OperState)
+	if v6 {
+		if err := ipv6.AddDefault(h, r.links, id, r.prefix6, subnet); err != nil {
+			return err
 		}
 	}
-}
-
-// bringUp gives a link its end of a /30, if any, and sets it up.
-func bringUp(h *netlink.Handle, name string, addr netip.Addr) error {
-	link, err := h.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("find link %s: %w", name, err)
-	}
-	if addr.IsValid() {
-		a := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(slash30.Bits, 32)}}
-		if err := h.AddrAdd(link, a); err != nil {
-			return fmt.Errorf("add address %v to %s: %w", addr, name, err)
-		}
-	}
-	if err := h.LinkSetUp(link); err != nil {
-		return fmt.Errorf("set %s up: %w", name, err)
-	}
-	return nil
-}
-
-func addDefaultRoute(h *netlink.Handle, via netip.Addr) error {
-	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if err := h.RouteReplace(&netlink.Route{Dst: settle.IPNet(all), Gw: via.AsSlice()}); err != nil {
-		return fmt.Errorf("add default route via %v: %w", via, err)
-	}
-	return nil
-}
-
-// deleteLink removes a link and so its peer. A link that is gone is fine.
-func deleteLink(h *netlink.Handle, name string) error {
-	link, err := h.LinkByName(name)
-	if err == nil {
-		err = h.LinkDel(link)
-	}
-	if err != nil && !linkGone(err) {
-		return fmt.Errorf("delete link %s: %w", name, err)
-	}
-	return nil
-}
-
-// retiredGroup is the group of links that deleteSlots deletes.
-const retiredGroup = 1
-
-// deleteSlots removes the links of slots, and so their peers. Those that are
-// gone are fine. The kernel waits once for all of them.
-func (r *router) deleteSlots(ids []string) error {
-	for _, id := range ids {
-		link, err := r.links.LinkByName(id)
-		if err == nil {
-			err = r.links.LinkSetGroup(link, retiredGroup)
-		}
-		if err != nil && !linkGone(err) {
-			return fmt.Errorf("retire link %s: %w", id, err)
-		}
-	}
-	err := namespace.In(r.ns, func() error {
-		req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(retiredGroup)))
-		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-		return err
-	})
-	if err != nil && !linkGone(err) { // Another call may have taken ours along.
-		return fmt.Errorf("delete the links of slots: %w", err)
-	}
-	return nil
-}
-
-func linkGone(err error) bool {
-	var gone netlink.LinkNotFoundError
-	return errors.As(err, &gone) || errors.Is(err, unix.ENODEV)
-}
-
-// slots lists the host ends of slots with their subnets; one that was not
-// finished has no valid subnet.
-func (r *router) slots() (map[string]netip.Prefix, error) {
-	links, err := settle.Whole(r.links.LinkList)
-	if err != nil {
-		return nil, fmt.Errorf("list router links: %w", err)
-	}
-	addrs, err := settle.Whole(func() ([]netlink.Addr, error) { return r.links.AddrList(nil, unix.AF_INET) })
-	if err != nil {
-		return nil, fmt.Errorf("list router addresses: %w", err)
-	}
-	subnet := map[int]netip.Prefix{}
-	for _, a := range addrs {
-		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok {
-			ones, _ := a.Mask.Size()
-			subnet[a.LinkIndex] = netip.PrefixFrom(ip, ones).Masked()
-		}
-	}
-	out := map[string]netip.Prefix{}
-	for _, l := range links {
-		if name := l.Attrs().Name; isSlotID(name) {
-			out[name] = subnet[l.Attrs().Index]
-		}
-	}
-	return out, nil
+	return errors.Join(links.AwaitUp(r.links, id), links.AwaitUp(h, "eth0"))
 }

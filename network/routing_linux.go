@@ -1,13 +1,13 @@
 package network
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/ipv6"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/settle"
 )
 
@@ -39,19 +39,27 @@ func (r *router) settle(slotRange netip.Prefix, mend bool) (lost []string, err e
 			})
 		}},
 		settle.Part{What: LostRouterRoutes, Settle: func(mend bool) (bool, error) {
-			link, err := settleRefused(r.links, mend)
+			link, err := links.SettleSink(r.links, refusedLink, refusedPeer, mend)
 			if err != nil || link < 0 {
 				return link < 0, err
 			}
+			on, err := ipv6.SettleSwitches(r.switches, mend, refusedLink)
+			if err != nil {
+				return on, err
+			}
 			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			return settle.Each(mend,
+			lost, err := settle.Each(mend,
 				// An answer to a slot that is gone must not leave by the default route.
 				settle.Route(r.links, &netlink.Route{Dst: settle.IPNet(slotRange), Type: unix.RTN_BLACKHOLE}),
 				settle.Route(r.links, &netlink.Route{Dst: settle.IPNet(all), LinkIndex: link, Table: refusedTable, Scope: unix.RT_SCOPE_LINK}),
 				func(mend bool) (bool, error) {
 					return settle.Rules(r.links, mend, routerRules(), func(rule netlink.Rule) bool { return rule.Table != unix.RT_TABLE_LOCAL })
 				},
+				func(mend bool) (bool, error) {
+					return ipv6.SettleRoutes(r.links, mend, r.prefix6, routerRules(), refusedTable, link)
+				},
 			)
+			return on || lost, err
 		}},
 	)
 }
@@ -72,32 +80,4 @@ func routerRules() []netlink.Rule {
 		list[i].Priority = 100 + i
 	}
 	return list
-}
-
-// settleRefused returns the index of the refused link; below zero if it was
-// lost and is not to be mended.
-func settleRefused(h *netlink.Handle, mend bool) (index int, err error) {
-	link, err := h.LinkByName(refusedLink)
-	if err != nil && !linkGone(err) {
-		return -1, err
-	}
-	const flags = unix.IFF_UP | unix.IFF_NOARP
-	if err == nil && link.Attrs().RawFlags&flags == flags {
-		return link.Attrs().Index, nil
-	}
-	if !mend {
-		return -1, nil
-	}
-	if err := errors.Join(deleteLink(h, refusedLink), deleteLink(h, refusedPeer)); err != nil {
-		return -1, err
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = refusedLink
-	if err := h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: refusedPeer}); err != nil {
-		return -1, fmt.Errorf("add link %s: %w", refusedLink, err)
-	}
-	if link, err = h.LinkByName(refusedLink); err != nil {
-		return -1, err
-	}
-	return link.Attrs().Index, errors.Join(h.LinkSetARPOff(link), h.LinkSetUp(link))
 }

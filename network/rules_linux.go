@@ -14,6 +14,7 @@ import (
 
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/byname"
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/shares"
@@ -69,6 +70,7 @@ type nftRules struct {
 	guests      netip.Prefix
 	nameservers []netip.Addr
 	denied      []netip.Prefix // To all slots.
+	prefix6     netip.Prefix   // Of the slots' IPv6 addresses.
 
 	mu    sync.Mutex
 	have  map[string]slotRule
@@ -92,8 +94,8 @@ type nftRules struct {
 
 func newNFTRules(ns *os.File, cfg Config) *nftRules {
 	return &nftRules{
-		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, denied: cfg.Denied, log: refused.Log(), cannot: cfg.OnError, down: cfg.SlotBandwidth, have: map[string]slotRule{},
-		guard: nft.Guarded{NS: ns, Table: routerTable, Static: staticSets}, flows: nft.Guarded{NS: ns}, shares: shares.Read,
+		ns: ns, guests: cfg.Range, nameservers: cfg.Nameservers, denied: cfg.Denied, prefix6: cfg.prefix6(), log: refused.Log(), cannot: cfg.OnError, down: cfg.SlotBandwidth, have: map[string]slotRule{},
+		guard: nft.Guarded{NS: ns, Table: routerTable, Static: slices.Concat(staticSets, ipv6.Static)}, flows: nft.Guarded{NS: ns}, shares: shares.Read,
 	}
 }
 
@@ -185,7 +187,8 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	reachable := reachableSet(b, r.denied, r.own)
 	named := namedSlots(sets, reachable)
 	sources, ways := sets[setSources], waysOf(sets, named)
-	denied := b.PrefixSet(setDenied, r.denied)
+	denied4, _ := ipv6.Split(r.denied)
+	denied := b.PrefixSet(setDenied, denied4)
 	guests := b.PrefixSet(setGuests, []netip.Prefix{r.guests})
 	nameservers := b.AddrSet(setNameservers, r.nameservers)
 	var marks, questions, others [][]expr.Any
@@ -195,33 +198,42 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	redirects := slices.Concat(questions,
 		byname.Tunneled(nft.Rule(nft.SourceIn(sources), from(sets[setTunneled])), nameservers, reachable),
 		byname.Rewritten(nft.Rule(nft.SourceIn(sources), from(sets[setRewritten])), reachable), others)
+	reachable6 := ipv6.ReachableSet(b, nft.Intervals6(ipv6.Reachable(slices.Concat(r.denied, r.own))))
 	direct, directBack := byname.Direct(from(sets[setDirect]), to(sets[setDirect]), nameservers)
-	permits(b, sources, ways, direct, marks, reachable, nameservers)
-	b.Redirections("names", redirects...)
 	b.Refusals(shares.Slots)
+	refused.AddChain(b, shares.Slots, r.log)
+	ipv6.Router{
+		Prefix: r.prefix6, Uplink: uplinkRouter, Sources: sources, Reachable: reachable6, Ways: waysOf6(sets), Permit: permit(), Refused: refused.Chain,
+	}.Add(b)
+	permits(b, sources, ways, direct, marks, reachable, nameservers)
+	b.Redirections("names", slices.Concat([][]expr.Any{nft.Rule(nft.IsIPv6(), nft.Accept())}, redirects)...)
 
 	// Before connection tracking, so that forged packets leave no trace there.
 	// What the daemon and the guests say to each other is not tracked at all: the
 	// daemon reaches a guest that has used up its share, and when the table is full.
 	b.Hook("prerouting", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, nftables.ChainPolicyDrop,
-		nft.Rule(nft.IsIPv6(), nft.Drop()),
+		ipv6.First(ipv6.Arriving),
 		nft.Rule(nft.IIF(uplinkRouter), nft.Accept()),
 		nft.Rule(nft.IIF("lo"), nft.NoTrack(), nft.Accept()),
 		nft.Rule(nft.SourceIn(sources), nft.DestIn(guests), nft.NoTrack(), nft.Accept()),
 		nft.Rule(nft.SourceIn(sources), nft.Accept()),
 	)
 	b.Hook("output", nftables.ChainHookOutput, *nftables.ChainPriorityRaw, nftables.ChainPolicyAccept, slices.Concat(
+		[][]expr.Any{nft.Rule(nft.IsIPv6(), nft.Accept())},
 		byname.Replies(),
 		[][]expr.Any{
 			nft.Rule(nft.OIF("lo"), nft.NoTrack()),
 			nft.Rule(nft.DestIn(guests), nft.NoTrack()),
 		})...)
-	b.Hook("asked", nftables.ChainHookOutput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, byname.Asked(nft.OIF(uplinkRouter), nameservers, reachable)...)
+	b.Hook("asked", nftables.ChainHookOutput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, slices.Concat(
+		[][]expr.Any{nft.Rule(nft.OIF(uplinkRouter), nft.IsIPv6(), nft.Drop())},
+		byname.Asked(nft.OIF(uplinkRouter), nameservers, reachable))...)
 	// The daemon dials guests by TCP, so only answers come in from them: what asks
 	// for no connection, and so finds one that the daemon opened, or is reset. From the internet
 	// come the answers that the resolver and the gateway asked for.
 	b.Hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop, slices.Concat(
 		[][]expr.Any{
+			ipv6.First(ipv6.Incoming),
 			nft.Rule(nft.IIF("lo"), nft.Accept()),
 			nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), nft.Accept()),
 			nft.Rule(nft.IIF(uplinkRouter), nft.Drop()),
@@ -229,7 +241,6 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 		},
 		byname.Arrivals(b, nft.SourceIn(sources), shares.Slots),
 		[][]expr.Any{nft.Rule(nft.Refuse())})...)
-	refused.AddChain(b, shares.Slots, r.log)
 	b.Chain("egress",
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), nft.Accept()),
 		nft.Rule(nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), nft.Accept()),
@@ -254,7 +265,7 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 		out = append(out, nft.Rule(nft.OIF(uplinkRouter), direct[i], nft.Jump("requests")))
 	}
 	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop,
-		slices.Concat(in, [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.Drop())}, out, [][]expr.Any{nft.Jump(refused.Chain)})...)
+		slices.Concat([][]expr.Any{ipv6.First(ipv6.Forwarding)}, in, [][]expr.Any{nft.Rule(nft.IIF(uplinkRouter), nft.Drop())}, out, [][]expr.Any{nft.Jump(refused.Chain)})...)
 	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
 		nft.Rule(nft.OIF(uplinkRouter), nft.Masquerade()),
 	)

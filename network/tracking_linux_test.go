@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 )
 
@@ -195,7 +196,7 @@ func TestFlowsOfADaemonThatDiedAreForgotten(t *testing.T) {
 	w.openAll(w.guest(orphan), 80)
 	c := w.openTCP(w.guest(kept), 81)
 	// It dies when everything of a slot is gone but what was tracked.
-	if err := errors.Join(first.router.deleteSlots([]string{half.ID}), namespace.Remove(half.NetNS)); err != nil {
+	if err := errors.Join(links.DeleteAll(first.router.ns, first.router.links, []string{half.ID}), namespace.Remove(half.NetNS)); err != nil {
 		t.Fatal(err)
 	}
 	first.abandon()

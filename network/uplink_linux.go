@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/ipv6"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/record"
@@ -44,6 +47,7 @@ type uplink struct {
 	own       []netip.Prefix
 	announce  func(own []netip.Prefix) error
 	resolvers []netip.Addr
+	on6       bool // The daemon's namespace has IPv6 for guests; see ipv6.Look.
 	// shaped is the index of the link whose queues this process has made, and
 	// unshaped whether the kernel has none; see settleShape.
 	shaped   int
@@ -73,13 +77,13 @@ func openUplink(cfg Config, r *router, routerFound bool, announce func(own []net
 	if err != nil {
 		return nil, fmt.Errorf("open netlink in the daemon's network namespace: %w", err)
 	}
-	u.rules = nft.Guarded{NS: u.host, Table: u.table(), Static: staticSets}
+	u.rules = nft.Guarded{NS: u.host, Table: u.table(), Static: slices.Concat(staticSets, ipv6.Static)}
 	rec, ok, err := u.load()
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return u, nil
+	if _, err := u.look6(); err != nil || !ok {
+		return u, err
 	}
 	if routerFound && cfg.Uplink == UplinkAuto && rec.Subnet.IsValid() && u.whole() {
 		// This program may be a newer one, and what was lost meanwhile is repaired.
@@ -135,7 +139,7 @@ func (u *uplink) ensure() error {
 
 func (u *uplink) create() (err error) {
 	u.rec, u.rules.Want = record.Uplink{Forwarding: map[string]string{}}, ""
-	if u.rec.Subnet, err = u.freeSubnet(); err != nil {
+	if u.rec.Subnet, err = links.FreeSubnet(u.links, u.cfg.LinkRange, u.cfg.Instance); err != nil {
 		return err
 	}
 	if err := u.save(u.rec); err != nil {
@@ -150,7 +154,10 @@ func (u *uplink) lookAfter(deep, mend bool) (lost []string, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.up {
-		return nil, nil // create looks for itself.
+		if deep {
+			_, err = u.look6()
+		}
+		return nil, err // create looks for itself.
 	}
 	return u.settle(deep, mend)
 }
@@ -171,11 +178,12 @@ func (u *uplink) removeLocked() error {
 	if err := u.removeRoutes(rec.Subnet); err != nil {
 		return err
 	}
-	if err := deleteLink(u.links, u.name()); err != nil {
+	if err := links.Delete(u.links, u.name()); err != nil {
 		return err
 	}
 	if rec.Subnet.IsValid() {
-		if err := conntrack.ForgetFrom(u.host, slash30.Far(rec.Subnet)); err != nil {
+		err := errors.Join(conntrack.ForgetFrom(u.host, slash30.Far(rec.Subnet)), ipv6.ForgetFrom(u.host, u.address6(rec.Subnet)))
+		if err != nil {
 			return err
 		}
 	}

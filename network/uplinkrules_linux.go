@@ -3,95 +3,18 @@ package network
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/nft"
-	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/shares"
 	"github.com/rundlet/rundlet/network/slash30"
 )
-
-// freeSubnet picks the /30 of the uplink: the first, from a start that depends
-// on the instance, that overlaps no route of the daemon's namespace. Addresses
-// have routes, so those are covered.
-func (u *uplink) freeSubnet() (netip.Prefix, error) {
-	routes, err := settle.Routes(u.links)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("list routes: %w", err)
-	}
-	candidates := slash30.New(u.cfg.LinkRange)
-	h := fnv.New32a()
-	h.Write([]byte(u.cfg.Instance))
-	candidates.Next = h.Sum32() % candidates.Size()
-next:
-	for range candidates.Size() {
-		p, err := candidates.Take()
-		if err != nil {
-			break
-		}
-		for _, r := range routes {
-			if dst, ok := settle.RoutePrefix(r); ok && dst.Bits() > 0 && dst.Overlaps(p) {
-				continue next
-			}
-		}
-		return p, nil
-	}
-	return netip.Prefix{}, fmt.Errorf("no free /%d in %v", slash30.Bits, u.cfg.LinkRange)
-}
-
-func isDefaultRoute(r netlink.Route) bool {
-	p, ok := settle.RoutePrefix(r)
-	return ok && p.Bits() == 0 && (r.Type == 0 || r.Type == unix.RTN_UNICAST)
-}
-
-// outside lists the interfaces by which the internet and the name servers are
-// reached: answers come in there and must be forwarded.
-func (u *uplink) outside() ([]string, error) {
-	routes, err := settle.Whole(func() ([]netlink.Route, error) { return u.links.RouteList(nil, unix.AF_INET) })
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	indexes := map[int]bool{}
-	for _, r := range routes {
-		if isDefaultRoute(r) {
-			indexes[r.LinkIndex] = true
-			for _, hop := range r.MultiPath {
-				indexes[hop.LinkIndex] = true
-			}
-		}
-	}
-	for _, a := range u.cfg.Nameservers {
-		routes, err := u.links.RouteGet(a.AsSlice())
-		if err != nil {
-			continue // No way to this one: not a reason to have none.
-		}
-		for _, r := range routes {
-			indexes[r.LinkIndex] = true
-		}
-	}
-	var names []string
-	for i := range indexes {
-		if i == 0 {
-			continue
-		}
-		link, err := u.links.LinkByIndex(i)
-		if err != nil {
-			return nil, fmt.Errorf("find link %d: %w", i, err)
-		}
-		if name := link.Attrs().Name; name != "lo" {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
 
 // settleRules replaces the table in the daemon's namespace as a whole if it is not as
 // it should be. Open connections are not affected.
@@ -110,7 +33,7 @@ func (u *uplink) writeRules() error {
 			return err
 		}
 	}
-	conn, err := nftables.New(nftables.WithNetNSFd(int(u.host.Fd())))
+	conn, err := nft.Once(u.host)
 	if err != nil {
 		return err
 	}
@@ -145,10 +68,15 @@ const noTimes = "the host tracks silent flows of sandboxes as long as its own (a
 // already; here the host protects itself, by facts that only it knows.
 func (u *uplink) build(b *nft.Table) {
 	rec, up := u.rec, u.name()
-	denied := b.PrefixSet(setDenied, u.cfg.Denied)
+	denied4, _ := ipv6.Split(u.cfg.Denied)
+	denied := b.PrefixSet(setDenied, denied4)
 	nameservers := b.AddrSet(setNameservers, u.cfg.Nameservers)
-	u.permits(b, rec, nameservers)
 	b.Refusals(0)
+	v6 := ipv6.Host{
+		Link: up, Router: u.address6(rec.Subnet), Permit: permit(), Revoke: revoke(),
+		Reachable: nft.Intervals6(ipv6.Reachable(slices.Concat(u.cfg.Denied, u.own))),
+	}.Chains(b)
+	u.permits(b, rec, nameservers, v6)
 	var times []expr.Any // A rule without them does nothing.
 	if u.times != nil {
 		b.Object(u.times(b.Ref))
@@ -158,15 +86,13 @@ func (u *uplink) build(b *nft.Table) {
 		return nft.Rule(nft.IIF(up), nft.DestIn(nameservers), nft.IsPort(proto, 53), nft.Accept())
 	}
 	// The host by any of its addresses; as a name server only if configured.
-	b.Hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept,
-		nft.Rule(nft.IIF(up), nft.IsIPv6(), nft.Drop()),
+	b.Hook("input", nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, append(v6.Input,
 		nft.Rule(nft.IIF(up), times),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		nft.Rule(nft.IIF(up), nft.Refuse()),
-	)
-	forward := [][]expr.Any{
-		nft.Rule(nft.IIF(up), nft.IsIPv6(), nft.Drop()),
+	)...)
+	forward := append(v6.Forward,
 		nft.Rule(nft.IIF(up), times),
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
@@ -177,7 +103,7 @@ func (u *uplink) build(b *nft.Table) {
 		nft.Rule(nft.IIF(up), nft.Drop()),
 		nft.Rule(nft.OIF(up), nft.CtState(nft.Established), nft.Accept()),
 		nft.Rule(nft.OIF(up), nft.Drop()),
-	}
+	)
 	// A guest's packets have 1500 bytes. The kernel does not return its errors about larger ones than a link of the
 	// host takes to the sender of a TCP connection that it translates.
 	b.Hook("segments", nftables.ChainHookForward, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept,
@@ -192,13 +118,13 @@ func (u *uplink) build(b *nft.Table) {
 		}
 	}
 	b.Hook("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept, forward...)
-	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept,
+	b.Hook("postrouting", nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept, append(v6.Translate,
 		nft.Rule(nft.SourceIs(slash30.Far(rec.Subnet)), nft.NotOIF(up), nft.Masquerade()),
-	)
+	)...)
 	// Without that rule nothing leaves: this one sees what it has left.
 	after, policy := nftables.ChainPriority(*nftables.ChainPriorityNATSource+10), nftables.ChainPolicyAccept
 	b.Add(&nftables.Chain{
 		Name: "masqueraded", Table: b.Ref, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPostrouting, Priority: &after, Policy: &policy,
-	}, [][]expr.Any{nft.Rule(nft.IsIPv4(), nft.SourceIs(slash30.Far(rec.Subnet)), nft.NotOIF(up), nft.Drop())})
+	}, append(v6.Translated, nft.Rule(nft.IsIPv4(), nft.SourceIs(slash30.Far(rec.Subnet)), nft.NotOIF(up), nft.Drop())))
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/network/ipv6"
+	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/record"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
@@ -40,6 +42,15 @@ func (u *uplink) settle(deep, mend bool) (lost []string, err error) {
 		settle.Part{What: LostUplink, Settle: u.settleShape},
 		settle.Part{What: LostForwarding, Settle: u.settleForwarding},
 		settle.Part{What: LostHostRoutes, Settle: u.settleWay},
+		settle.Part{What: LostHostRoutes, Settle: func(mend bool) (bool, error) {
+			switch {
+			case !deep:
+				return false, nil
+			case !u.on6:
+				return false, u.link6(u.rec.Subnet).Withdraw()
+			}
+			return u.link6(u.rec.Subnet).Settle(mend)
+		}},
 	)
 }
 
@@ -56,7 +67,7 @@ func (u *uplink) follow() error {
 	if err := u.announce(own); err != nil {
 		return err
 	}
-	outside, err := u.outside()
+	outside, err := links.Outside(u.links, u.cfg.Nameservers)
 	if err != nil {
 		return err
 	}
@@ -146,6 +157,33 @@ func (u *uplink) wantRules() []netlink.Rule {
 	return list
 }
 
+// link6 is the part of the link that is about IPv6.
+func (u *uplink) link6(subnet netip.Prefix) ipv6.Uplink {
+	return ipv6.Uplink{
+		Host: u.links, Router: u.router.links, HostSwitches: u.forwarding, InsideSwitches: u.router.switches, Name: u.name(), Inside: uplinkRouter,
+		Prefix: u.cfg.prefix6(), Subnet: subnet, Permit: permitBit, Table: uplinkTable, Priority: uplinkPriority,
+	}
+}
+
+// address6 is the address that all guests have in the daemon's namespace, as routerInHost, of IPv6.
+func (u *uplink) address6(subnet netip.Prefix) netip.Addr {
+	return ipv6.At(u.cfg.prefix6(), slash30.Far(subnet))
+}
+
+// look6 notes whether the daemon's namespace has IPv6 for guests, and returns what it takes for itself.
+func (u *uplink) look6() (own []netip.Prefix, err error) {
+	on, own, err := ipv6.Look(u.host, u.links)
+	u.on6 = on && u.cfg.Uplink == UplinkAuto
+	return own, err
+}
+
+// has6 reports whether the daemon's namespace has IPv6 for guests.
+func (u *uplink) has6() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.on6
+}
+
 func (u *uplink) isOurs(subnet netip.Prefix) func(netlink.Rule) bool {
 	return func(r netlink.Rule) bool {
 		return r.Priority == uplinkPriority && r.Table == uplinkTable && r.Dst != nil && r.Dst.String() == settle.IPNet(subnet).String()
@@ -157,6 +195,9 @@ func (u *uplink) isOurs(subnet netip.Prefix) func(netlink.Rule) bool {
 func (u *uplink) removeRoutes(subnet netip.Prefix) error {
 	if !subnet.IsValid() {
 		return nil
+	}
+	if err := u.link6(subnet).Remove(); err != nil {
+		return err
 	}
 	if _, err := settle.Rules(u.links, true, nil, u.isOurs(subnet)); err != nil {
 		return err
@@ -205,7 +246,7 @@ func (u *uplink) settleWay(mend bool) (lost bool, err error) {
 	out, err := u.router.links.RouteGetWithOptions(someInternet.AsSlice(), marked)
 	if err != nil || len(out) != 1 || out[0].LinkIndex != router.Attrs().Index || !out[0].Gw.Equal(slash30.Near(subnet).AsSlice()) {
 		if lost = true; mend {
-			if err := addDefaultRoute(u.router.links, slash30.Near(subnet)); err != nil {
+			if err := links.AddDefaultRoute(u.router.links, slash30.Near(subnet)); err != nil {
 				return lost, err
 			}
 		}

@@ -75,6 +75,7 @@ func (w *watcher) settle(at changes.Depth, mend bool) (lost []string, err error)
 		add([]string{LostRouterRules}, e)
 	}
 	add(w.uplink.lookAfter(at.Host, mend))
+	w.pool.renew()
 	if slices.Contains(lost, LostRouterRules) || slices.Contains(lost, LostHostRules) {
 		w.tracking.Suspect.Store(true)
 	}

@@ -53,7 +53,7 @@ type Config struct {
 	// PrivateRegistries are hosts, with a port if it is not the usual one, of registries at private addresses that clients
 	// may name.
 	PrivateRegistries []string
-	// Denied are destinations of IPv4 that no sandbox reaches, whatever its rules allow.
+	// Denied are destinations that no sandbox reaches, whatever its rules allow.
 	Denied []netip.Prefix
 
 	// Capacity says how much of the machine sandboxes may have; the zero value is

@@ -35,6 +35,7 @@ var (
 	routeGroups = []uint32{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
 		unix.RTNLGRP_IPV4_NETCONF, // Switches such as forwarding.
+		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV6_NETCONF,
 	}
 	filterGroups = []uint32{unix.NFNLGRP_NFTABLES}
 )

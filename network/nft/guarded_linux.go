@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/nftables"
 	mnl "github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -62,7 +61,7 @@ func (g *Guarded) Expect(build func(*Table)) error {
 			return err
 		}
 		defer ns.Close()
-		conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+		conn, err := Once(ns)
 		if err != nil {
 			return err
 		}

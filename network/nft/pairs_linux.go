@@ -29,9 +29,16 @@ func Pair(a netip.Addr, r netipx.IPRange) []nftables.SetElement {
 }
 
 // Pairs are the ranges of each address, in ascending order, of the elements of a PairSet. It leaves out elements that do
-// not form a range: another version of the program may have added them.
+// not form a range: another version of the program may have added them. Pairs6 is that of a PairSet6.
 func Pairs(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
-	elements = slices.DeleteFunc(elements, func(e nftables.SetElement) bool { return len(e.Key) != 8 })
+	return pairs(elements, 8, half)
+}
+func Pairs6(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
+	return pairs(elements, 4+addrLen6, half6)
+}
+
+func pairs(elements []nftables.SetElement, size int, half func(key []byte, n uint64) (a, b netip.Addr)) map[netip.Addr][]netipx.IPRange {
+	elements = slices.DeleteFunc(elements, func(e nftables.SetElement) bool { return len(e.Key) != size })
 	slices.SortFunc(elements, func(a, b nftables.SetElement) int {
 		if c := bytes.Compare(a.Key, b.Key); c != 0 || a.IntervalEnd == b.IntervalEnd {
 			return c

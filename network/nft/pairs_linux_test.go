@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -58,5 +59,22 @@ func TestAPairWithoutARange(t *testing.T) {
 		if _, _, ok := Both(nftables.SetElement{Key: key}); ok {
 			t.Errorf("%v is a pair", key)
 		}
+	}
+}
+
+func TestPairsOfIPv6AreReadBack(t *testing.T) {
+	a, b := netip.MustParseAddr("10.200.0.2"), netip.MustParseAddr("10.200.0.6")
+	want := map[netip.Addr][]netipx.IPRange{
+		a: {netipx.MustParseIPRange("::-1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), netipx.MustParseIPRange("2a00::1-2a00::1"), netipx.MustParseIPRange("2a00::3-2a00::ffff:ffff:ffff:ffff")},
+		b: {netipx.MustParseIPRange("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")},
+	}
+	var elements []nftables.SetElement
+	for _, addr := range []netip.Addr{b, a} {
+		for _, r := range want[addr] {
+			elements = append(elements, Pair6(addr, r)...)
+		}
+	}
+	if got := Pairs6(append(elements, nftables.SetElement{Key: []byte{1}})); !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

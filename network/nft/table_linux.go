@@ -20,12 +20,18 @@ import (
 // is not known what became of the change.
 const mostBatch, mostAnswers = 1 << 30, 64 << 20
 
-// Writer opens a connection that writes to the packet filter of a namespace until it is closed.
+// Writer opens a connection that writes to the packet filter of a namespace until it is closed, and Once one for a single change.
 func Writer(ns *os.File) (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(int(ns.Fd())), nftables.AsLasting(), nftables.WithSockOptions(
-		func(conn *mnl.Conn) error {
-			return errors.Join(conn.SetWriteBuffer(mostBatch), conn.SetReadBuffer(mostAnswers))
-		}))
+	return nftables.New(nftables.WithNetNSFd(int(ns.Fd())), nftables.AsLasting(), buffers())
+}
+func Once(ns *os.File) (*nftables.Conn, error) {
+	return nftables.New(nftables.WithNetNSFd(int(ns.Fd())), buffers())
+}
+
+func buffers() nftables.ConnOption {
+	return nftables.WithSockOptions(func(conn *mnl.Conn) error {
+		return errors.Join(conn.SetWriteBuffer(mostBatch), conn.SetReadBuffer(mostAnswers))
+	})
 }
 
 // Table builds one table in a batch. It is written when the connection is flushed.
@@ -136,7 +142,7 @@ func (b *Table) Add(c *nftables.Chain, rules [][]expr.Any) {
 const RefusalRate, RefusalBurst = 50, 30
 
 // Refusals adds the chain that answers what is refused. Programs see "no route
-// to host", and for UDP "connection refused": gVisor heeds no other error there,
+// to host", and for UDP and for TCP over IPv6 "connection refused": gVisor heeds no other errors there,
 // and a resolver would wait for its name servers until it gives up. links is how many links there are whose packets
 // are refused; if it is not 0, each gets a bounded number of answers.
 func (b *Table) Refusals(links uint32) {
@@ -145,9 +151,12 @@ func (b *Table) Refusals(links uint32) {
 		rules = append(rules, Rule(b.LimitEach("answered", expr.MetaKeyIIFNAME, links, &expr.Limit{
 			Type: expr.LimitTypePkts, Rate: RefusalRate, Unit: expr.LimitTimeSecond, Burst: RefusalBurst, Over: true,
 		}), Drop()))
+		// Linux heeds no ICMPv6 error that gVisor does: a guest's connection is reset.
+		rules = append(rules, Rule(IsIPv6(), IsProto(unix.IPPROTO_TCP), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}))
 	}
 	b.Chain(refuseChain, append(rules,
 		Rule(IsProto(unix.IPPROTO_UDP), reject(unix.NFT_REJECT_ICMPX_PORT_UNREACH)),
+		Rule(IsIPv6(), reject(unix.NFT_REJECT_ICMPX_NO_ROUTE)),
 		Rule(reject(unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED)),
 	)...)
 }

@@ -21,8 +21,8 @@ type Policy struct {
 	// to the configured name servers. False denies everything; the daemon can
 	// still dial in.
 	AllowInternet bool
-	// Only, if there are any, are the ranges of IPv4 that AllowInternet is about, in ascending
-	// order and without overlap: nothing else is reached, name servers neither. The slice
+	// Only, if there are any, are the ranges that AllowInternet is about, in ascending order, those of IPv4 first, and
+	// without overlap: nothing else is reached, name servers neither. The slice
 	// must not be changed.
 	Only []netipx.IPRange
 	// Names, if there are any, are patterns of host names (see names.Match): AllowInternet is about Only and the hosts
@@ -75,7 +75,7 @@ func (p Policy) Check(certified bool) error {
 		return fmt.Errorf("%w: headers, without certificates that guests trust", errCannot)
 	}
 	for i, r := range p.Only {
-		if !r.IsValid() || !r.From().Is4() || i > 0 && !p.Only[i-1].To().Less(r.From()) {
+		if !r.IsValid() || r.From().Is4In6() || i > 0 && !p.Only[i-1].To().Less(r.From()) {
 			return fmt.Errorf("%w: range %v", errCannot, r)
 		}
 	}

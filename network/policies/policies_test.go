@@ -64,7 +64,8 @@ func TestKindsOfPolicies(t *testing.T) {
 
 func TestPoliciesThatCannotBeEnforced(t *testing.T) {
 	for name, p := range map[string]Policy{
-		"IPv6": only("2001:db8::/32"), "the wrong order": only("203.0.113.0/24", "198.51.100.0/24"), "an overlap": only("198.51.100.0/24", "198.51.100.7/32"),
+		"mapped":     {AllowInternet: true, Only: []netipx.IPRange{netipx.IPRangeFrom(netip.MustParseAddr("::ffff:1.1.1.1"), netip.MustParseAddr("::ffff:1.1.1.2"))}},
+		"IPv6 first": only("2a00::/16", "198.51.100.0/24"), "the wrong order": only("203.0.113.0/24", "198.51.100.0/24"), "an overlap": only("198.51.100.0/24", "198.51.100.7/32"),
 		"headers": one(Policy{AllowInternet: true}, func(p *Policy) { p.Headers = map[string]map[string]string{"a.example": nil} }),
 	} {
 		if err := p.Check(false); err == nil {
@@ -74,7 +75,7 @@ func TestPoliciesThatCannotBeEnforced(t *testing.T) {
 			t.Errorf("%s, with certificates: %v", name, err)
 		}
 	}
-	if err := only("198.51.100.0/24", "203.0.113.0/24").Check(false); err != nil {
+	if err := only("198.51.100.0/24", "203.0.113.0/24", "2a00::/16", "2a02::/16").Check(false); err != nil {
 		t.Error(err)
 	}
 }

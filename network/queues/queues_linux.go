@@ -109,12 +109,16 @@ func boundQueue(index int, handle uint32) error {
 	return err
 }
 
-// BySource is the rule that puts a packet into the class of its IPv4 source, and ByMark into that of its mark: if this has
-// the bytes of the address, the class is the same. seed should be secret, and not 0.
-func BySource(seed uint32) []expr.Any {
-	return by(&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}, seed)
+// BySource is the rule that puts a packet into the class of its IPv4 source, and BySource6 into that of the last four bytes of its
+// IPv6 source; ByMark puts it into that of its mark. If those have the bytes of the address, the class is the same. seed should be
+// secret, and not 0.
+func BySource(seed uint32) []expr.Any  { return by(fromHeader(12), seed) }
+func BySource6(seed uint32) []expr.Any { return by(fromHeader(20), seed) }
+func ByMark(seed uint32) []expr.Any    { return by(&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, seed) }
+
+func fromHeader(offset uint32) expr.Any {
+	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4}
 }
-func ByMark(seed uint32) []expr.Any { return by(&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, seed) }
 
 func by(load expr.Any, seed uint32) []expr.Any {
 	return []expr.Any{

@@ -16,7 +16,7 @@ import (
 // Packet is one that was refused.
 type Packet struct {
 	From netip.Addr
-	// Proto is "tcp", "udp", "icmp", the number of the protocol, or "dns" for a question.
+	// Proto is "tcp", "udp", "icmp", "icmpv6", the number of the protocol, or "dns" for a question.
 	Proto string
 	// To has port 0 if the protocol has no ports, or the packet is a later fragment. It is not valid if Proto is "dns".
 	To netip.AddrPort
@@ -89,16 +89,37 @@ func (l *List) All() []Attempt {
 	return out
 }
 
-// The parts of an IPv4 header (RFC 791, 3.1), and the protocols with ports.
+// The parts of the headers of IPv4 (RFC 791, 3.1) and IPv6 (RFC 8200, 3), and the protocols with ports.
 const (
 	leastHeader = 20
+	header6     = 40
 	tcp         = 6
 	udp         = 17
 	icmp        = 1
+	icmpv6      = 58
 )
 
-// parse reads the beginning of an IPv4 packet. A guest has made it.
+// parse6 reads the beginning of an IPv6 packet. One with more headers than one has no ports, and the number of the next
+// header as its protocol.
+func parse6(b []byte) (p Packet, ok bool) {
+	if len(b) < header6 {
+		return Packet{}, false
+	}
+	p.From = netip.AddrFrom16([16]byte(b[8:24]))
+	port := uint16(0)
+	if proto := b[6]; (proto == tcp || proto == udp) && len(b) >= header6+4 {
+		port = binary.BigEndian.Uint16(b[header6+2:])
+	}
+	p.To = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[24:40])), port)
+	p.Proto = protocol(b[6])
+	return p, true
+}
+
+// parse reads the beginning of a packet. A guest has made it.
 func parse(b []byte) (p Packet, ok bool) {
+	if len(b) > 0 && b[0]>>4 == 6 {
+		return parse6(b)
+	}
 	if len(b) < leastHeader || b[0]>>4 != 4 {
 		return Packet{}, false
 	}
@@ -113,15 +134,20 @@ func parse(b []byte) (p Packet, ok bool) {
 		port = binary.BigEndian.Uint16(b[size+2:])
 	}
 	p.To = netip.AddrPortFrom(to, port)
+	p.Proto = protocol(proto)
+	return p, true
+}
+
+func protocol(proto byte) string {
 	switch proto {
 	case tcp:
-		p.Proto = "tcp"
+		return "tcp"
 	case udp:
-		p.Proto = "udp"
+		return "udp"
 	case icmp:
-		p.Proto = "icmp"
-	default:
-		p.Proto = strconv.Itoa(int(proto))
+		return "icmp"
+	case icmpv6:
+		return "icmpv6"
 	}
-	return p, true
+	return strconv.Itoa(int(proto))
 }

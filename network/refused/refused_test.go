@@ -59,6 +59,9 @@ func TestParse(t *testing.T) {
 	header := func(first string, fragment, proto string) string {
 		return first + "00002800000000"[:10] + fragment + "40" + proto + "0000" + from + dest
 	}
+	header6 := func(next string) string {
+		return "600000000014" + next + "40" + "fd00000000000000000000000ac80002" + "2a000000000000000000000000000001"
+	}
 	for name, c := range map[string]struct {
 		packet string
 		want   string
@@ -72,7 +75,11 @@ func TestParse(t *testing.T) {
 		"the header alone":           {header("45", "0000", "06"), "10.200.0.2 tcp 1.1.1.1:0"},
 		"a header that is too long":  {header("4f", "0000", "06") + "303901bb", "10.200.0.2 tcp 1.1.1.1:0"},
 		"a header that is too short": {header("44", "0000", "06") + "303901bb", ""},
-		"IPv6":                       {"60" + header("45", "0000", "06"), ""},
+		"IPv6":                       {header6("06") + "303901bb", "fd00::ac8:2 tcp [2a00::1]:443"},
+		"IPv6 over ICMP":             {header6("3a") + "80000000", "fd00::ac8:2 icmpv6 [2a00::1]:0"},
+		"IPv6 without ports":         {header6("11"), "fd00::ac8:2 udp [2a00::1]:0"},
+		"IPv6 with another header":   {header6("2c") + "0600000100000000", "fd00::ac8:2 44 [2a00::1]:0"},
+		"half a header of IPv6":      {header6("06")[:70], ""},
 		"half a header":              {header("45", "0000", "06")[:30], ""},
 		"nothing":                    {"", ""},
 	} {
@@ -93,7 +100,7 @@ func TestParse(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte{0x45})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if p, ok := parse(b); ok && (!p.From.Is4() || !p.To.Addr().Is4() || p.Proto == "") {
+		if p, ok := parse(b); ok && (!p.From.IsValid() || p.From.BitLen() != p.To.Addr().BitLen() || p.Proto == "") {
 			t.Errorf("%x: %v", b, p)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// snap is how much of a packet is copied: the longest IPv4 header, and ports.
+	// snap is how much of a packet is copied: the longest IPv4 header, or that of IPv6, and ports.
 	snap = 64
 	// The kernel collects packets for a second, or until there are so many.
 	collect = 100 // In hundredths of a second.

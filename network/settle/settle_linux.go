@@ -66,7 +66,7 @@ func Route(h *netlink.Handle, route *netlink.Route) func(mend bool) (bool, error
 		if !mend {
 			table := netlink.Route{Table: cmp.Or(route.Table, unix.RT_TABLE_MAIN)}
 			routes, err := Whole(func() ([]netlink.Route, error) {
-				return h.RouteListFiltered(unix.AF_INET, &table, netlink.RT_FILTER_TABLE)
+				return h.RouteListFiltered(familyOf(route), &table, netlink.RT_FILTER_TABLE)
 			})
 			want, _ := RoutePrefix(*route)
 			return !slices.ContainsFunc(routes, func(r netlink.Route) bool { p, ok := RoutePrefix(r); return ok && p == want }), err
@@ -80,10 +80,24 @@ func Route(h *netlink.Handle, route *netlink.Route) func(mend bool) (bool, error
 	}
 }
 
-// Rules makes the IPv4 routing rules that are mine exactly the wanted ones.
+func familyOf(route *netlink.Route) int {
+	if p, ok := RoutePrefix(*route); ok && p.Addr().Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// Rules makes the IPv4 routing rules that are mine exactly the wanted ones, and Rules6 those of IPv6.
 // Those that are missing come before those that are too many go.
 func Rules(h *netlink.Handle, mend bool, want []netlink.Rule, mine func(netlink.Rule) bool) (lost bool, err error) {
-	have, err := Whole(func() ([]netlink.Rule, error) { return h.RuleList(unix.AF_INET) })
+	return rules(unix.AF_INET, h, mend, want, mine)
+}
+func Rules6(h *netlink.Handle, mend bool, want []netlink.Rule, mine func(netlink.Rule) bool) (lost bool, err error) {
+	return rules(unix.AF_INET6, h, mend, want, mine)
+}
+
+func rules(family int, h *netlink.Handle, mend bool, want []netlink.Rule, mine func(netlink.Rule) bool) (lost bool, err error) {
+	have, err := Whole(func() ([]netlink.Rule, error) { return h.RuleList(family) })
 	if err != nil {
 		return false, fmt.Errorf("list routing rules: %w", err)
 	}
@@ -101,6 +115,7 @@ func Rules(h *netlink.Handle, mend bool, want []netlink.Rule, mine func(netlink.
 			return lost, nil
 		}
 		add := netlink.NewRule()
+		add.Family, add.Type = family, r.Type
 		add.Priority, add.Table, add.Mark, add.Mask = r.Priority, r.Table, r.Mark, r.Mask
 		add.IifName, add.Src, add.Dst, add.IPProto, add.Sport = r.IifName, r.Src, r.Dst, r.IPProto, r.Sport
 		if err := h.RuleAdd(add); err != nil && !errors.Is(err, unix.EEXIST) {
@@ -154,17 +169,25 @@ func Sysctls(ns *os.File, mend bool, want map[string]string) (lost bool, err err
 	return lost, err
 }
 
-// RoutePrefix is the destination of an IPv4 route; ok is false if it has another.
+// RoutePrefix is the destination of a route; ok is false if it has another. Without one it is all of IPv4, unless the
+// route is of IPv6.
 func RoutePrefix(r netlink.Route) (p netip.Prefix, ok bool) {
+	if r.Dst == nil && r.Family == unix.AF_INET6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0), true
+	}
 	if r.Dst == nil {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
 	}
-	addr, ok := netip.AddrFromSlice(r.Dst.IP.To4())
+	ip := r.Dst.IP
+	if v4 := ip.To4(); v4 != nil && len(r.Dst.Mask) == net.IPv4len {
+		ip = v4
+	}
+	addr, ok := netip.AddrFromSlice(ip)
 	ones, _ := r.Dst.Mask.Size()
 	return netip.PrefixFrom(addr, ones), ok
 }
 
 // IPNet is a prefix as the netlink library has it.
 func IPNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

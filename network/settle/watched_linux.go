@@ -26,7 +26,12 @@ func (w *Watched) Sysctls(mend bool, want map[string]string) (lost bool, err err
 		return false, nil
 	}
 	lost, err = Sysctls(w.ns, mend, want)
-	w.Close()
+	for key := range want {
+		if f := w.files[key]; f != nil {
+			_ = f.Close()
+			delete(w.files, key)
+		}
+	}
 	return lost, w.reopen(want, err)
 }
 

@@ -21,9 +21,12 @@ func Whole[T any](list func() (T, error)) (all T, err error) {
 	return all, err
 }
 
-// Routes lists the IPv4 routes of all tables.
-func Routes(h *netlink.Handle) ([]netlink.Route, error) {
+// Routes lists the IPv4 routes of all tables, and Routes6 those of IPv6.
+func Routes(h *netlink.Handle) ([]netlink.Route, error)  { return routes(h, unix.AF_INET) }
+func Routes6(h *netlink.Handle) ([]netlink.Route, error) { return routes(h, unix.AF_INET6) }
+
+func routes(h *netlink.Handle, family int) ([]netlink.Route, error) {
 	return Whole(func() ([]netlink.Route, error) {
-		return h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		return h.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	})
 }

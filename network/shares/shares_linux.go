@@ -83,7 +83,7 @@ func Read() (Shares, error) {
 
 // Prefix begins the name of the table of shares, which has all that its
 // rules depend on, and the version of the rules.
-const Prefix, version = "rundlet_flows", 4
+const Prefix, version = "rundlet_flows", 5
 
 // Table is the name of the table with these shares.
 func (s Shares) Table() string {
@@ -112,7 +112,8 @@ func Add(conn *nftables.Conn, s Shares, uplink string) error {
 				Type: expr.LimitTypePkts, Rate: uint64(s.PerSecond), Unit: expr.LimitTimeSecond, Burst: s.Burst, Over: true,
 			}), refuse),
 			nft.Rule(slot, nft.Each(flows, unix.NFT_DYNSET_OP_ADD, over(s.Slot)), refuse),
-			nft.Rule(flowHash(seed), nft.Each(all, unix.NFT_DYNSET_OP_ADD, over(s.Bucket)), refuse),
+			nft.Rule(nft.IsIPv4(), flowHash(seed), nft.Each(all, unix.NFT_DYNSET_OP_ADD, over(s.Bucket)), refuse),
+			nft.Rule(nft.IsIPv6(), flowHash6(seed), nft.Each(all, unix.NFT_DYNSET_OP_ADD, over(s.Bucket)), refuse),
 		)
 	}
 	b.Refusals(Slots)
@@ -125,7 +126,8 @@ func Add(conn *nftables.Conn, s Shares, uplink string) error {
 	// Behind the rules that say whether the packet may pass at all.
 	priority := *nftables.ChainPriorityFilter + 10
 	b.Hook("forward", nftables.ChainHookForward, priority, nftables.ChainPolicyAccept,
-		nft.Rule(nft.OIF(uplink), queues.BySource(seed)),
+		nft.Rule(nft.OIF(uplink), nft.IsIPv4(), queues.BySource(seed)),
+		nft.Rule(nft.OIF(uplink), nft.IsIPv6(), queues.BySource6(seed)), // A slot is in one class with both.
 		nft.Rule(nft.OIF(uplink), nft.Unconfirmed(), nft.Jump("new")),
 		nft.Rule(nft.IIF(uplink), comesDown),
 	)
@@ -152,14 +154,18 @@ func hashSeed() uint32 {
 	return binary.NativeEndian.Uint32(seed[:]) | 1 // The kernel takes 0 for none.
 }
 
-// flowHash loads the bucket of a flow.
-func flowHash(seed uint32) []expr.Any {
+// flowHash loads the bucket of a flow of IPv4, and flowHash6 that of one of IPv6.
+func flowHash(seed uint32) []expr.Any  { return hash(seed, 12, 8) }
+func flowHash6(seed uint32) []expr.Any { return hash(seed, 8, 32) }
+
+// hash is flowHash for addresses at an offset of the header that have a size.
+func hash(seed, offset, size uint32) []expr.Any {
 	return []expr.Any{
 		// Both addresses, and behind them both ports.
-		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 8},
-		&expr.Payload{DestRegister: unix.NFT_REG32_02, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4},
+		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Payload{DestRegister: unix.NFT_REG32_00 + size/4, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 4},
 		&expr.Hash{
-			SourceRegister: unix.NFT_REG32_00, DestRegister: unix.NFT_REG32_00, Length: 12, Modulus: Buckets,
+			SourceRegister: unix.NFT_REG32_00, DestRegister: unix.NFT_REG32_00, Length: size + 4, Modulus: Buckets,
 			Seed: seed, Type: expr.HashTypeJenkins,
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/ipv6"
 )
 
 // Flows are those of guests. Safe for concurrent use.
@@ -15,6 +16,8 @@ type Flows struct {
 	// Host, too. The caller owns both.
 	Guests       netip.Prefix
 	Router, Host *os.File
+	// Prefix6 is that of the guests' IPv6 addresses; see ipv6.At.
+	Prefix6 netip.Prefix
 	// Known are the guests that exist.
 	Known func() map[netip.Addr]bool
 	// Own is the address that all guests have in Host; ok is false without a link to it.
@@ -27,8 +30,28 @@ type Flows struct {
 // in the router and, where it was translated, in the daemon's namespace: else an
 // entry stays for hours after its sandbox, and a full table takes the whole host
 // off the network. One pass serves all guests; it can be repeated.
-func (t *Flows) Forget(guests map[netip.Addr]bool) error {
-	return t.remove(guests, func(Flow) bool { return true })
+//
+// v6 is whether any of them has IPv6, whose flows take another pass.
+func (t *Flows) Forget(guests map[netip.Addr]bool, v6 bool) error {
+	err := t.remove(guests, func(Flow) bool { return true })
+	if v6 {
+		err = errors.Join(err, t.forget6(func(guest netip.Addr) bool { return guests[guest] }))
+	}
+	return err
+}
+
+// forget6 removes the flows of IPv6 of guests, by their IPv4 addresses.
+func (t *Flows) forget6(guest func(v4 netip.Addr) bool) error {
+	router, err := conntrack.Open(t.Router)
+	if err != nil {
+		return err
+	}
+	count, err := router.Count()
+	router.Close()
+	if err != nil || count == 0 {
+		return err
+	}
+	return ipv6.Forget(t.Router, t.Host, func(a netip.Addr) bool { return t.Prefix6.Contains(a) && guest(ipv6.IPv4(a)) })
 }
 
 // Flow is one that a guest has opened.
@@ -158,7 +181,7 @@ func (t *Flows) Sweep() error {
 	for flow := range lost {
 		hostOnly = append(hostOnly, flow)
 	}
-	return t.delete(router, strange, hostOnly)
+	return errors.Join(t.delete(router, strange, hostOnly), t.forget6(func(guest netip.Addr) bool { return !known[guest] }))
 }
 
 // hostFlows are the flows that the daemon's namespace tracks for guests.
