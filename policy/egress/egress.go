@@ -27,12 +27,12 @@ import (
 // less than a list may have. It is our own bound.
 const MaxEntries = 256
 
-// Policy is what a sandbox may reach of IPv4. The zero value is nothing; guests have no IPv6. The slices are
+// Policy is what a sandbox may reach. The zero value is nothing. The slices are
 // shared, and must not be changed.
 type Policy struct {
 	// All is everything that is not refused to all sandboxes. The others are then nil.
 	All bool
-	// Only are the ranges that are reached, in ascending order and without overlap.
+	// Only are the ranges that are reached, in ascending order, those of IPv4 first, and without overlap.
 	Only []netipx.IPRange
 	// Names are the patterns of the host names that are reached besides, in ascending order, in lower case and without a last dot: a
 	// name, "*." and a name for all names below it, or "*" for all names.
@@ -60,8 +60,12 @@ func (p Policy) Equal(o Policy) bool {
 // mapped is the length of the prefix by which an address of IPv4 is written as one of IPv6.
 const mapped = 96
 
-// ipv4 is every address that a policy is about.
-var ipv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+// ipv4 and ipv6 are all addresses of a family. To deny all of IPv4 is to deny everything: clients mean that by it, and most
+// of their rules were written when guests had no IPv6.
+var (
+	ipv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	ipv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+)
 
 // Of is the policy of rules that Compile has accepted. internet nil is true. Rules that it does not accept reach
 // nothing.
@@ -87,12 +91,12 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if len(names) > 0 && all && !slices.Contains(rules.Deny, ipv4.String()) {
 		return Policy{}, invalid("names and bundles in allowOut need denyOut with %s", ipv4)
 	}
-	deny, denied, err := parse("denyOut", rules.Deny)
+	deny, bad, err := parse("denyOut", rules.Deny)
 	if err != nil {
 		return Policy{}, err
 	}
-	if len(denied) > 0 {
-		return Policy{}, invalid("%.80q: denyOut takes addresses and CIDR blocks only", denied[0])
+	if len(bad) > 0 {
+		return Policy{}, invalid("%.80q: denyOut takes addresses and CIDR blocks only", bad[0])
 	}
 	headers, err := parseHeaders(rules.Headers)
 	if err != nil {
@@ -102,12 +106,23 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if err != nil {
 		return Policy{}, err
 	}
+	// Who allows all of IPv4 and says nothing of IPv6 allows everything, too.
+	if slices.Contains(allow, ipv4) && !slices.ContainsFunc(deny, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		allow = append(allow, ipv6)
+	}
 	if !all {
 		deny = append(deny, ipv4)
 	}
 	var refused, reached netipx.IPSetBuilder
 	for _, p := range deny {
 		refused.AddPrefix(p)
+	}
+	denied, err := refused.IPSet()
+	if err != nil {
+		return Policy{}, invalid("%w", err)
+	}
+	if denied.ContainsPrefix(ipv4) {
+		refused.AddPrefix(ipv6)
 	}
 	for _, p := range allow {
 		refused.RemovePrefix(p)
@@ -117,12 +132,13 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 		return Policy{}, invalid("%w", err)
 	}
 	reached.AddPrefix(ipv4)
+	reached.AddPrefix(ipv6)
 	reached.RemoveSet(no)
 	yes, err := reached.IPSet()
 	if err != nil {
 		return Policy{}, invalid("%w", err)
 	}
-	if yes.ContainsPrefix(ipv4) {
+	if yes.ContainsPrefix(ipv4) && yes.ContainsPrefix(ipv6) {
 		return Policy{All: true, Headers: headers, Proxy: proxy}, nil
 	}
 	return Policy{Only: yes.Ranges(), Names: names, Headers: headers, Proxy: proxy}, nil
@@ -132,7 +148,7 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{sandbox.ErrInvalid}, args...)...)
 }
 
-// parse reads a list. Addresses of IPv6 are checked and left out: no guest has it. Names are as Policy has them, or
+// parse reads a list. Names are as Policy has them, or
 // bundles as they were given.
 func parse(list string, entries []string) (out []netip.Prefix, names []string, err error) {
 	if len(entries) > MaxEntries {
@@ -141,13 +157,13 @@ func parse(list string, entries []string) (out []netip.Prefix, names []string, e
 	for _, entry := range entries {
 		p, err := prefix(entry)
 		switch {
-		case err == nil && p.Addr().Is4():
+		case err == nil:
 			out = append(out, p)
-		case err != nil && isName(entry):
+		case isName(entry):
 			names = append(names, strings.TrimSuffix(strings.ToLower(entry), "."))
 		case strings.HasPrefix(entry, bundle.Prefix):
 			names = append(names, entry)
-		case err != nil:
+		default:
 			return nil, nil, invalid("%s: %.80q is not an address, a CIDR block or a host name", list, entry)
 		}
 	}

@@ -26,12 +26,17 @@ func TestCompile(t *testing.T) {
 		{name: "no internet", noInternet: true, want: "{false [] []}"},
 		{name: "an allowed address alone limits nothing", allow: []string{"1.1.1.1"}, want: "{true [] []}"},
 		{name: "everything denied", deny: []string{"0.0.0.0/0"}, want: "{false [] []}"},
-		{name: "of IPv6 there is nothing", allow: []string{"2001:db8::/32"}, deny: []string{"::/0"}, want: "{true [] []}"},
+		{name: "IPv6", allow: []string{"2a00:1::/32"}, deny: []string{"::/0"}, want: "{false [0.0.0.0-255.255.255.255 2a00:1::-2a00:1:ffff:ffff:ffff:ffff:ffff:ffff] []}"},
+		{name: "everything denied but an address of IPv6", allow: []string{"2a00:1::7", "1.1.1.1"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1 2a00:1::7-2a00:1::7] []}"},
+		{name: "everything denied and allowed", allow: []string{"0.0.0.0/0"}, deny: []string{"0.0.0.0/0"}, want: "{true [] []}"},
+		{name: "everything allowed, without IPv6", allow: []string{"0.0.0.0/0"}, deny: []string{"::/0"}, want: "{false [0.0.0.0-255.255.255.255] []}"},
+		{name: "all of IPv6 allowed alone", noInternet: true, allow: []string{"::/0"}, want: "{false [ALL6] []}"},
+		{name: "a part of IPv6 denied", deny: []string{"2a00::/16", "8000::/1"}, want: "{false [0.0.0.0-255.255.255.255 ::-29ff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 2a01::-7fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff] []}"},
 		{name: "allowed wins", allow: []string{"1.1.1.1", "8.8.8.0/24"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1 8.8.8.0-8.8.8.255] []}"},
 		{name: "allowed wins without internet", noInternet: true, allow: []string{"1.1.1.1"}, want: "{false [1.1.1.1-1.1.1.1] []}"},
 		{name: "and the narrower does not", allow: []string{"8.8.8.0/24"}, deny: []string{"8.8.8.8"}, want: "{true [] []}"},
-		{name: "denied", deny: []string{"8.8.8.8", "8.8.8.10/31"}, want: "{false [0.0.0.0-8.8.8.7 8.8.8.9-8.8.8.9 8.8.8.12-255.255.255.255] []}"},
-		{name: "a hole", deny: []string{"8.0.0.0/8"}, allow: []string{"8.8.8.8"}, want: "{false [0.0.0.0-7.255.255.255 8.8.8.8-8.8.8.8 9.0.0.0-255.255.255.255] []}"},
+		{name: "denied", deny: []string{"8.8.8.8", "8.8.8.10/31"}, want: "{false [0.0.0.0-8.8.8.7 8.8.8.9-8.8.8.9 8.8.8.12-255.255.255.255 ALL6] []}"},
+		{name: "a hole", deny: []string{"8.0.0.0/8"}, allow: []string{"8.8.8.8"}, want: "{false [0.0.0.0-7.255.255.255 8.8.8.8-8.8.8.8 9.0.0.0-255.255.255.255 ALL6] []}"},
 		{name: "neighbours and doubles", allow: []string{"1.1.1.0", "1.1.1.1", "1.1.1.1/32"}, deny: []string{"0.0.0.0/0", "0.0.0.0/0"}, want: "{false [1.1.1.0-1.1.1.1] []}"},
 		{name: "bits of the host do not count", allow: []string{"1.1.1.77/24"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.0-1.1.1.255] []}"},
 		{name: "IPv4 written as IPv6", allow: []string{"::ffff:1.1.1.1", "::ffff:2.2.2.0/120"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1 2.2.2.0-2.2.2.255] []}"},
@@ -43,6 +48,7 @@ func TestCompile(t *testing.T) {
 			want: "{false [1.1.1.1-1.1.1.1] [a.example dl-cdn.alpinelinux.org index.rubygems.org rubygems.org]}"},
 		{name: "two halves", deny: []string{"0.0.0.0/1", "128.0.0.0/1"}, want: "{false [] []}"},
 	} {
+		c.want = strings.ReplaceAll(c.want, "ALL6", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
 		got, err := Compile(ptr(!c.noInternet), sandbox.Egress{Allow: c.allow, Deny: c.deny})
 		if text := fmt.Sprintf("{%v %v %v}", got.All, got.Only, got.Names); err != nil || text != c.want {
 			t.Errorf("%s: %s, %v; want %s", c.name, text, err, c.want)
