@@ -60,8 +60,7 @@ func (p Policy) Equal(o Policy) bool {
 // mapped is the length of the prefix by which an address of IPv4 is written as one of IPv6.
 const mapped = 96
 
-// ipv4 and ipv6 are all addresses of a family. To deny all of IPv4 is to deny everything: clients mean that by it, and most
-// of their rules were written when guests had no IPv6.
+// ipv4 and ipv6 are all addresses of a family.
 var (
 	ipv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	ipv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
@@ -107,7 +106,7 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 		return Policy{}, err
 	}
 	// Who allows all of IPv4 and says nothing of IPv6 allows everything, too.
-	if slices.Contains(allow, ipv4) && !slices.ContainsFunc(deny, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+	if slices.Contains(allow, ipv4) && !slices.ContainsFunc(deny, is6) {
 		allow = append(allow, ipv6)
 	}
 	if !all {
@@ -117,13 +116,6 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	for _, p := range deny {
 		refused.AddPrefix(p)
 	}
-	denied, err := refused.IPSet()
-	if err != nil {
-		return Policy{}, invalid("%w", err)
-	}
-	if denied.ContainsPrefix(ipv4) {
-		refused.AddPrefix(ipv6)
-	}
 	for _, p := range allow {
 		refused.RemovePrefix(p)
 	}
@@ -131,8 +123,18 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if err != nil {
 		return Policy{}, invalid("%w", err)
 	}
+	// Rules that shut a part of IPv4 and name none of IPv6 may be of a time when guests had no IPv6. What they shut must not open by that,
+	// nor the same host be reached by its other address.
+	if ranges := no.Ranges(); len(ranges) > 0 && ranges[0].From().Is4() && !slices.ContainsFunc(deny, is6) {
+		for _, p := range allow {
+			if is6(p) {
+				reached.AddPrefix(p)
+			}
+		}
+	} else {
+		reached.AddPrefix(ipv6)
+	}
 	reached.AddPrefix(ipv4)
-	reached.AddPrefix(ipv6)
 	reached.RemoveSet(no)
 	yes, err := reached.IPSet()
 	if err != nil {
@@ -143,6 +145,8 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	}
 	return Policy{Only: yes.Ranges(), Names: names, Headers: headers, Proxy: proxy}, nil
 }
+
+func is6(p netip.Prefix) bool { return p.Addr().Is6() }
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{sandbox.ErrInvalid}, args...)...)
