@@ -109,8 +109,9 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if slices.Contains(allow, ipv4) && !slices.ContainsFunc(deny, is6) {
 		allow = append(allow, ipv6)
 	}
-	if !all {
-		deny = append(deny, ipv4)
+	// And who denies all of IPv4 denies everything, whatever else is on the list.
+	if !all || slices.Contains(deny, ipv4) {
+		deny = append(deny, ipv4, ipv6)
 	}
 	var refused, reached netipx.IPSetBuilder
 	for _, p := range deny {
