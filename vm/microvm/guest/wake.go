@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
@@ -87,7 +88,13 @@ func configure(n link.Network) error {
 			return fmt.Errorf("MTU of the network card: %w", err)
 		}
 	}
-	have, err := netlink.AddrList(card, netlink.FAMILY_V4)
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil { // The operator's kernel has no IPv6.
+		n.Gateway6, n.Addresses = "", slices.DeleteFunc(slices.Clone(n.Addresses), func(a string) bool { return strings.Contains(a, ":") })
+	}
+	if err := quiet(); err != nil {
+		return err
+	}
+	have, err := netlink.AddrList(card, netlink.FAMILY_ALL)
 	if err != nil {
 		return err
 	}
@@ -103,6 +110,9 @@ func configure(n link.Network) error {
 		if err != nil {
 			return err
 		}
+		if addr.IP.To4() == nil {
+			addr.Flags = unix.IFA_F_NODAD // It can be used at once: nobody else has it.
+		}
 		if err := netlink.AddrReplace(card, addr); err != nil {
 			return fmt.Errorf("address %s: %w", text, err)
 		}
@@ -110,12 +120,39 @@ func configure(n link.Network) error {
 	if err := netlink.LinkSetUp(card); err != nil {
 		return err
 	}
-	if n.Gateway == "" {
-		return nil
+	return errors.Join(settleGateway(card, netlink.FAMILY_V4, n.Gateway), settleGateway(card, netlink.FAMILY_V6, n.Gateway6))
+}
+
+// quiet has the card take no addresses and routes from others, and make none by itself: a kernel without IPv6 is fine.
+func quiet() error {
+	for _, pair := range [][2]string{{"addr_gen_mode", "1"}, {"accept_ra", "0"}, {"accept_redirects", "0"}} {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+networkCard+"/"+pair[0], []byte(pair[1]), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
-	route := &netlink.Route{LinkIndex: card.Attrs().Index, Gw: net.ParseIP(n.Gateway)}
-	if err := netlink.RouteReplace(route); err != nil {
-		return fmt.Errorf("route by %s: %w", n.Gateway, err)
+	return nil
+}
+
+// settleGateway makes the default route of a family the one by a gateway, or takes away the one that is there from a snapshot.
+func settleGateway(card netlink.Link, family int, gateway string) error {
+	if gateway != "" {
+		route := &netlink.Route{LinkIndex: card.Attrs().Index, Gw: net.ParseIP(gateway)}
+		if err := netlink.RouteReplace(route); err != nil {
+			return fmt.Errorf("route by %s: %w", gateway, err)
+		}
+	}
+	routes, err := netlink.RouteList(card, family)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if r.Gw == nil || r.Gw.Equal(net.ParseIP(gateway)) || r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		if err := netlink.RouteDel(&r); err != nil {
+			return fmt.Errorf("route by %s: %w", r.Gw, err)
+		}
 	}
 	return nil
 }

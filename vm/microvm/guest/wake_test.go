@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm/microvm/link"
 )
@@ -45,20 +46,28 @@ func description() (string, error) {
 		return "", err
 	}
 	text := fmt.Sprint(card.Attrs().HardwareAddr, " ", card.Attrs().MTU, " ", card.Attrs().Flags&net.FlagUp != 0)
-	addrs, err := netlink.AddrList(card, netlink.FAMILY_V4)
-	if err != nil {
-		return "", err
-	}
-	for _, addr := range addrs {
-		text += " " + addr.IPNet.String()
-	}
-	routes, err := netlink.RouteList(card, netlink.FAMILY_V4)
-	for _, route := range routes {
-		if route.Gw != nil {
-			text += " by " + route.Gw.String()
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		addrs, err := netlink.AddrList(card, family)
+		if err != nil {
+			return "", err
+		}
+		for _, addr := range addrs {
+			if addr.Flags&unix.IFA_F_TENTATIVE != 0 {
+				text += " (tentative)"
+			}
+			text += " " + addr.IPNet.String()
+		}
+		routes, err := netlink.RouteList(card, family)
+		if err != nil {
+			return "", err
+		}
+		for _, route := range routes {
+			if route.Gw != nil {
+				text += " by " + route.Gw.String()
+			}
 		}
 	}
-	return text, err
+	return text, nil
 }
 
 func TestTheNetworkCardIsWhatTheHostSays(t *testing.T) {
@@ -82,6 +91,10 @@ func TestTheNetworkCardIsWhatTheHostSays(t *testing.T) {
 			{"another gateway", link.Network{MAC: "02:00:00:00:00:02", Addresses: []string{"10.0.0.6/29"}, Gateway: "10.0.0.1"}, "02:00:00:00:00:02 1500 true 10.0.0.6/29 by 10.0.0.1"},
 			{"another gateway of one address", link.Network{MAC: "02:00:00:00:00:02", Addresses: []string{"10.0.0.6/29"}, Gateway: "10.0.0.5"}, "02:00:00:00:00:02 1500 true 10.0.0.6/29 by 10.0.0.5"},
 			{"two addresses", link.Network{MAC: "02:00:00:00:00:02", Addresses: []string{"10.0.0.6/29", "10.1.0.2/24"}, Gateway: "10.0.0.5"}, "02:00:00:00:00:02 1500 true 10.0.0.6/29 10.1.0.2/24 by 10.0.0.5"},
+			{"IPv6", link.Network{MAC: "02:00:00:00:00:02", Addresses: []string{"10.0.0.6/30", "fd00::6/126"}, Gateway: "10.0.0.5", Gateway6: "fd00::5"}, "02:00:00:00:00:02 1500 true 10.0.0.6/30 by 10.0.0.5 fd00::6/126 by fd00::5"},
+			{"another address of IPv6", link.Network{MAC: "02:00:00:00:00:04", Addresses: []string{"10.0.0.10/30", "fd00::a/126"}, Gateway: "10.0.0.9", Gateway6: "fd00::9"}, "02:00:00:00:00:04 1500 true 10.0.0.10/30 by 10.0.0.9 fd00::a/126 by fd00::9"},
+			{"IPv6 no more", link.Network{MAC: "02:00:00:00:00:02", Addresses: []string{"10.0.0.6/30"}, Gateway: "10.0.0.5"}, "02:00:00:00:00:02 1500 true 10.0.0.6/30 by 10.0.0.5"},
+			{"IPv6 again", link.Network{MAC: "02:00:00:00:00:02", Addresses: []string{"10.0.0.6/30", "fd00::6/126"}, Gateway: "10.0.0.5", Gateway6: "fd00::5"}, "02:00:00:00:00:02 1500 true 10.0.0.6/30 by 10.0.0.5 fd00::6/126 by fd00::5"},
 			{"none", link.Network{MAC: "02:00:00:00:00:03"}, "02:00:00:00:00:03 1500 true"},
 		} {
 			if err := configure(c.network); err != nil {

@@ -30,6 +30,8 @@ type Network struct {
 	MTU       int      `json:"mtu,omitempty"`
 	Addresses []string `json:"addresses"`
 	Gateway   string   `json:"gateway,omitempty"`
+	// Gateway6 is the gateway of IPv6; empty if there is none of it among the addresses.
+	Gateway6 string `json:"gateway6,omitempty"`
 }
 
 // Wake is what a guest learns each time it runs again, before any of its programs does.

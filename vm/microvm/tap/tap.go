@@ -77,21 +77,38 @@ func find() (netlink.Link, link.Network, error) {
 			continue
 		}
 		network := link.Network{MAC: l.Attrs().HardwareAddr.String(), MTU: l.Attrs().MTU}
-		for _, addr := range addrs {
-			network.Addresses = append(network.Addresses, addr.IPNet.String())
-		}
-		routes, err := netlink.RouteList(l, netlink.FAMILY_V4)
+		six, err := netlink.AddrList(l, netlink.FAMILY_V6)
 		if err != nil {
 			return nil, link.Network{}, err
 		}
-		for _, route := range routes {
-			if route.Gw != nil && (route.Dst == nil || route.Dst.IP.IsUnspecified()) {
-				network.Gateway = route.Gw.String()
+		for _, addr := range append(addrs, six...) {
+			if !addr.IP.IsLinkLocalUnicast() {
+				network.Addresses = append(network.Addresses, addr.IPNet.String())
 			}
+		}
+		if network.Gateway, err = gateway(l, netlink.FAMILY_V4); err != nil {
+			return nil, link.Network{}, err
+		}
+		if network.Gateway6, err = gateway(l, netlink.FAMILY_V6); err != nil {
+			return nil, link.Network{}, err
 		}
 		return l, network, nil
 	}
 	return nil, link.Network{}, errors.New("the network namespace has no network card with an address")
+}
+
+// gateway is that of the default route by a card; empty without one.
+func gateway(card netlink.Link, family int) (string, error) {
+	routes, err := netlink.RouteList(card, family)
+	if err != nil {
+		return "", err
+	}
+	for _, route := range routes {
+		if route.Gw != nil && (route.Dst == nil || route.Dst.IP.IsUnspecified()) {
+			return route.Gw.String(), nil
+		}
+	}
+	return "", nil
 }
 
 func open() (*os.File, error) {

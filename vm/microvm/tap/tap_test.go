@@ -183,6 +183,30 @@ func TestFramesGoBothWays(t *testing.T) {
 	})
 }
 
+func TestTheGuestGetsTheCardsAddressOfIPv6(t *testing.T) {
+	p := newPair(t)
+	in(t, p.here, func() error {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/card/disable_ipv6", []byte("0"), 0); err != nil { // It makes a link-local address, too.
+			return err
+		}
+		card, err := netlink.LinkByName("card")
+		if err != nil {
+			return err
+		}
+		addr, err := netlink.ParseAddr("fd00::2/126")
+		if err != nil {
+			return err
+		}
+		addr.Flags = unix.IFA_F_NODAD
+		return errors.Join(netlink.AddrAdd(card, addr), netlink.RouteAdd(&netlink.Route{LinkIndex: card.Attrs().Index, Gw: net.ParseIP("fd00::1")}))
+	})
+	_, network := p.open(t)
+	want := link.Network{MAC: p.mac.String(), MTU: mtu, Addresses: []string{"10.0.0.2/30", "fd00::2/126"}, Gateway: "10.0.0.1", Gateway6: "fd00::1"}
+	if !reflect.DeepEqual(network, want) {
+		t.Errorf("the network is %+v", network)
+	}
+}
+
 // arp sends a request for the card's address.
 func (p *pair) arp() []byte {
 	request := []byte{0, 1, 8, 0, 6, 4, 0, 1}
