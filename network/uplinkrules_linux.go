@@ -92,8 +92,8 @@ func (u *uplink) build(b *nft.Table) {
 		dns(unix.IPPROTO_TCP),
 		nft.Rule(nft.IIF(up), nft.Refuse()),
 	)...)
-	forward := append(v6.Forward,
-		nft.Rule(nft.IIF(up), times),
+	forward := append([][]expr.Any{nft.Rule(nft.IIF(up), times)}, v6.Forward...) // The times are for both families.
+	forward = append(forward,
 		dns(unix.IPPROTO_UDP),
 		dns(unix.IPPROTO_TCP),
 		// A port that the host publishes (a container's) is the host.

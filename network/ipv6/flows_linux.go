@@ -14,44 +14,68 @@ import (
 // Forget removes the flows that were opened by guests from what two namespaces track: router and, where they were translated,
 // host, which forgets first: while the router knows a flow, it gives its translation to no other. It can be repeated.
 func Forget(router, host *os.File, guest func(netip.Addr) bool) error {
-	inside, err := netlink.NewHandleAt(netns.NsHandle(router.Fd()), unix.NETLINK_NETFILTER)
-	if err != nil {
-		return fmt.Errorf("open tracked flows: %w", err)
-	}
-	defer inside.Close()
 	out := map[flow]bool{}
-	if err := deleteFlows(inside, func(f *netlink.ConntrackFlow) bool {
+	err := eachFlow(router, func(f *netlink.ConntrackFlow) {
 		if source(f.Forward, guest) {
 			out[flowOf(f.Reverse).inverse()] = true
 		}
-		return false
-	}); err != nil {
+	})
+	if err != nil || len(out) == 0 {
 		return err
 	}
-	if len(out) == 0 {
-		return nil
-	}
-	outside, err := netlink.NewHandleAt(netns.NsHandle(host.Fd()), unix.NETLINK_NETFILTER)
-	if err != nil {
-		return fmt.Errorf("open tracked flows: %w", err)
-	}
-	defer outside.Close()
-	if err := deleteFlows(outside, func(f *netlink.ConntrackFlow) bool { return out[flowOf(f.Forward)] }); err != nil {
+	if err := deleteFlowsOf(host, func(f *netlink.ConntrackFlow) bool { return out[flowOf(f.Forward)] }); err != nil {
 		return err
 	}
-	return deleteFlows(inside, func(f *netlink.ConntrackFlow) bool { return source(f.Forward, guest) })
+	return deleteFlowsOf(router, func(f *netlink.ConntrackFlow) bool { return source(f.Forward, guest) })
+}
+
+// ForgetHostOnly removes the flows that host tracks from own, the address of all guests there, and router does not.
+func ForgetHostOnly(router, host *os.File, own netip.Addr) error {
+	from := func(a netip.Addr) bool { return a == own }
+	lost := map[flow]bool{}
+	// In this order: a flow is in the router before it is in the host.
+	err := eachFlow(host, func(f *netlink.ConntrackFlow) {
+		if source(f.Forward, from) {
+			lost[flowOf(f.Forward)] = true
+		}
+	})
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	if err := eachFlow(router, func(f *netlink.ConntrackFlow) { delete(lost, flowOf(f.Reverse).inverse()) }); err != nil || len(lost) == 0 {
+		return err
+	}
+	return deleteFlowsOf(host, func(f *netlink.ConntrackFlow) bool { return source(f.Forward, from) && lost[flowOf(f.Forward)] })
+}
+
+// ForgetUntranslated removes the flows of a namespace from inside to outside whose answers would come from outside, and go to
+// an address inside.
+func ForgetUntranslated(ns *os.File, inside func(netip.Addr) bool) error {
+	return deleteFlowsOf(ns, func(f *netlink.ConntrackFlow) bool {
+		there, back := flowOf(f.Forward), flowOf(f.Reverse)
+		return inside(there.from.Addr()) && !inside(there.to.Addr()) && !inside(back.from.Addr()) && inside(back.to.Addr())
+	})
 }
 
 // ForgetFrom removes the flows of a namespace that an address has opened.
 func ForgetFrom(ns *os.File, from netip.Addr) error {
+	return deleteFlowsOf(ns, func(f *netlink.ConntrackFlow) bool {
+		return source(f.Forward, func(a netip.Addr) bool { return a == from })
+	})
+}
+
+// eachFlow visits the flows of a namespace. One may come twice.
+func eachFlow(ns *os.File, visit func(*netlink.ConntrackFlow)) error {
+	return deleteFlowsOf(ns, func(f *netlink.ConntrackFlow) bool { visit(f); return false })
+}
+
+func deleteFlowsOf(ns *os.File, which matcher) error {
 	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_NETFILTER)
 	if err != nil {
 		return fmt.Errorf("open tracked flows: %w", err)
 	}
 	defer h.Close()
-	return deleteFlows(h, func(f *netlink.ConntrackFlow) bool {
-		return source(f.Forward, func(a netip.Addr) bool { return a == from })
-	})
+	return deleteFlows(h, which)
 }
 
 // flow identifies one by the addresses of one of its directions. ICMPv6 has no ports.

@@ -51,7 +51,7 @@ func (t *Flows) forget6(guest func(v4 netip.Addr) bool) error {
 	if err != nil || count == 0 {
 		return err
 	}
-	return ipv6.Forget(t.Router, t.Host, func(a netip.Addr) bool { return t.Prefix6.Contains(a) && guest(ipv6.IPv4(a)) })
+	return ipv6.Forget(t.Router, t.Host, func(a netip.Addr) bool { return t.isGuest6(a) && guest(ipv6.IPv4(a)) })
 }
 
 // Flow is one that a guest has opened.
@@ -126,7 +126,8 @@ func (t *Flows) ForgetUntranslated() error {
 		return nil
 	}
 	err := errors.Join(
-		conntrack.DeleteUntranslated(t.Router, nil, func(a netip.Addr) bool { return t.Guests.Contains(a) }),
+		conntrack.DeleteUntranslated(t.Router, nil, t.Guests.Contains),
+		ipv6.ForgetUntranslated(t.Router, t.isGuest6),
 		t.forgetUntranslatedOfHost(),
 	)
 	if err != nil {
@@ -140,7 +141,16 @@ func (t *Flows) forgetUntranslatedOfHost() error {
 	if err != nil || !ok {
 		return err
 	}
-	return conntrack.DeleteUntranslated(t.Host, map[netip.Addr]bool{own: true}, func(a netip.Addr) bool { return a == own })
+	own6 := ipv6.At(t.Prefix6, own)
+	return errors.Join(
+		conntrack.DeleteUntranslated(t.Host, map[netip.Addr]bool{own: true}, func(a netip.Addr) bool { return a == own }),
+		ipv6.ForgetUntranslated(t.Host, func(a netip.Addr) bool { return a == own6 }),
+	)
+}
+
+// isGuest6 reports whether an address is a guest's of IPv6. The prefix has the router's address in Host, too.
+func (t *Flows) isGuest6(a netip.Addr) bool {
+	return t.Prefix6.Contains(a) && t.Guests.Contains(ipv6.IPv4(a))
 }
 
 // Sweep forgets the flows of addresses that no guest has, which a daemon that
@@ -181,7 +191,19 @@ func (t *Flows) Sweep() error {
 	for flow := range lost {
 		hostOnly = append(hostOnly, flow)
 	}
-	return errors.Join(t.delete(router, strange, hostOnly), t.forget6(func(guest netip.Addr) bool { return !known[guest] }))
+	return errors.Join(
+		t.delete(router, strange, hostOnly),
+		t.forget6(func(guest netip.Addr) bool { return !known[guest] }),
+		t.forgetHostOnly6(),
+	)
+}
+
+func (t *Flows) forgetHostOnly6() error {
+	own, ok, err := t.Own()
+	if err != nil || !ok {
+		return err
+	}
+	return ipv6.ForgetHostOnly(t.Router, t.Host, ipv6.At(t.Prefix6, own))
 }
 
 // hostFlows are the flows that the daemon's namespace tracks for guests.
