@@ -1,10 +1,12 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/gate"
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/settle"
@@ -237,13 +240,21 @@ func (p *pool) settle(mend bool) (lost []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list router links: %w", err)
 	}
-	down := map[string]bool{}
+	down, index := map[string]bool{}, map[string]int{}
 	for _, l := range ends {
+		index[l.Attrs().Name] = l.Attrs().Index
 		down[l.Attrs().Name] = l.Attrs().RawFlags&unix.IFF_UP == 0
 	}
-	odd := p.leases.uncut(func(s *slot) bool { return subnets[s.id] != s.subnet || down[s.id] })
+	with6 := map[int]ipv6.Near{}
+	if len(p.leases.uncut(func(s *slot) bool { return s.v6 })) > 0 {
+		if with6, err = ipv6.Linked(p.router.links, p.router.prefix6); err != nil {
+			return nil, err
+		}
+	}
+	odd6 := func(s *slot) bool { return s.v6 && !with6[index[s.id]].Whole(p.router.prefix6, s.subnet) }
+	odd := p.leases.uncut(func(s *slot) bool { return subnets[s.id] != s.subnet || down[s.id] || odd6(s) })
 	for _, s := range odd {
-		what, e := p.settleSlot(s, mend)
+		what, e := p.settleSlot(s, odd6(s), mend)
 		if what != "" {
 			lost = append(lost, what)
 		}
@@ -252,7 +263,8 @@ func (p *pool) settle(mend bool) (lost []string, err error) {
 	return lost, err
 }
 
-func (p *pool) settleSlot(s *slot, mend bool) (lost string, err error) {
+// settleSlot is settle for a slot. odd6 is whether its link has lost some of IPv6.
+func (p *pool) settleSlot(s *slot, odd6, mend bool) (lost string, err error) {
 	s.mu.Lock() // And so it is not being freed.
 	defer s.mu.Unlock()
 	if s.gone {
@@ -270,8 +282,21 @@ func (p *pool) settleSlot(s *slot, mend bool) (lost string, err error) {
 		return "", err
 	}
 	was, err := settle.Address(p.router.links, s.id, netip.PrefixFrom(slash30.Near(s.subnet), slash30.Bits), 0, mend)
-	if was {
+	if err == nil && mend && odd6 {
+		err = p.settleNear(s)
+	}
+	if was || odd6 {
 		return LostSlotLink, err
 	}
 	return "", err
+}
+
+// settleNear gives the router's end of a slot's link its IPv6 again.
+func (p *pool) settleNear(s *slot) error {
+	ns, ok, err := namespace.Open(p.path(s.id))
+	if err != nil || !ok {
+		return fmt.Errorf("open namespace of slot %s: %w", s.id, cmp.Or(err, os.ErrNotExist))
+	}
+	defer ns.Close()
+	return ipv6.SettleNear(p.router.ns, ns, p.router.links, s.id, p.router.prefix6, s.subnet)
 }

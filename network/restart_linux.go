@@ -34,10 +34,6 @@ func (p *pool) find() error {
 	if err != nil {
 		return err
 	}
-	with6, err := ipv6.Linked(p.router.links, p.router.prefix6)
-	if err != nil {
-		return err
-	}
 	var rules []slotRule
 	for _, f := range files {
 		id, subnet := f.Name(), ends[f.Name()]
@@ -50,8 +46,15 @@ func (p *pool) find() error {
 			continue
 		}
 		var s *slot
+		v6 := false
 		if whole {
+			v6, err = ipv6.Has(ns)
 			ns.Close()
+			if err != nil {
+				p.leave(id, subnet, err)
+				delete(ends, id)
+				continue
+			}
 			if subnet.IsValid() {
 				s = p.leases.find(id, subnet, policies[id])
 			}
@@ -63,7 +66,7 @@ func (p *pool) find() error {
 			continue
 		}
 		delete(ends, id)
-		s.v6 = with6[id]
+		s.v6 = v6
 		s.found(given[slash30.Far(subnet)])
 		rules = append(rules, s.rule(*s.policy.Load()))
 	}

@@ -3,6 +3,7 @@ package ipv6
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -134,29 +135,75 @@ func AddDefault(h, links *netlink.Handle, id string, prefix, subnet netip.Prefix
 	return nil
 }
 
-// Linked has the names of the links of the router that have an address of the prefix.
-func Linked(links *netlink.Handle, prefix netip.Prefix) (map[string]bool, error) {
-	list, err := settle.Whole(links.LinkList)
-	if err != nil {
-		return nil, fmt.Errorf("list router links: %w", err)
+// SettleNear makes the router's end of a slot's link what Connect and AddDefault have made of it, beside IPv4. slot is the
+// slot's namespace. The link is up.
+func SettleNear(router, slot *os.File, links *netlink.Handle, id string, prefix, subnet netip.Prefix) error {
+	if err := near(router, links, id, prefix, subnet); err != nil {
+		return err
 	}
+	link, err := links.LinkByName(id)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", id, err)
+	}
+	var peer net.HardwareAddr
+	err = namespace.In(slot, func() error {
+		eth0, err := netlink.LinkByName("eth0")
+		if err == nil {
+			peer = eth0.Attrs().HardwareAddr
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("find link eth0: %w", err)
+	}
+	_, err = settleNeighbor(links, true, link, At(prefix, slash30.Far(subnet)), peer)
+	return err
+}
+
+// Near is the state of a link of the router towards a slot: the address there, and the slot as a neighbour; not valid if lost.
+type Near struct{ Addr, Neighbor netip.Addr }
+
+// Whole reports whether nothing is lost of the link of a slot.
+func (n Near) Whole(prefix, subnet netip.Prefix) bool {
+	return n == Near{At(prefix, slash30.Near(subnet)), At(prefix, slash30.Far(subnet))}
+}
+
+// Has reports whether Connect has given the slot with this namespace IPv6. What is lost of its link makes no difference.
+func Has(slot *os.File) (bool, error) {
+	var off string
+	err := namespace.In(slot, func() error {
+		b, err := os.ReadFile("/proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+		off = strings.TrimSpace(string(b))
+		return err
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return off == "0", err
+}
+
+// Linked has the links of the router, by index, that have an address or a neighbour of the prefix.
+func Linked(links *netlink.Handle, prefix netip.Prefix) (map[int]Near, error) {
 	addrs, err := settle.Whole(func() ([]netlink.Addr, error) { return links.AddrList(nil, unix.AF_INET6) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of IPv6: %w", err)
 	}
-	has := map[int]bool{}
+	neighbors, err := settle.Whole(func() ([]netlink.Neigh, error) { return links.NeighList(0, unix.AF_INET6) })
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours: %w", err)
+	}
+	has := map[int]Near{}
 	for _, a := range addrs {
 		if ip, ok := netip.AddrFromSlice(a.IP); ok && prefix.Contains(ip) {
-			has[a.LinkIndex] = true
+			has[a.LinkIndex] = Near{Addr: ip}
 		}
 	}
-	out := map[string]bool{}
-	for _, l := range list {
-		if has[l.Attrs().Index] {
-			out[l.Attrs().Name] = true
+	for _, a := range neighbors {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && prefix.Contains(ip) && a.State&netlink.NUD_PERMANENT != 0 {
+			has[a.LinkIndex] = Near{Addr: has[a.LinkIndex].Addr, Neighbor: ip}
 		}
 	}
-	return out, nil
+	return has, nil
 }
 
 // Look reports whether the daemon's namespace, of which links is, has IPv6 for guests: a way to the internet, and it forwards.
