@@ -112,8 +112,14 @@ func waysOf6(sets map[string]*nftables.Set) (out []ipv6.Way) {
 	const in, back = expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME
 	out = append(out, ipv6.Way{Out: of(in, setInternet), Back: [][]expr.Any{of(back, setInternet)}})
 	for bank := range banks {
-		for _, set := range []string{inBank(setLimited, bank), inBank(setNamed, bank)} {
-			out = append(out, ipv6.Within(of(in, set), of(back, set), sets[inBank(setReach6, bank)]))
+		limited, slots, reach := inBank(setLimited, bank), inBank(setNamed, bank), sets[inBank(setReach6, bank)]
+		out = append(out, ipv6.Within(of(in, limited), of(back, limited), reach))
+		for i, match := range (byname.Slots{From: of(in, slots)}).AddressWays() { // Nobody but the resolver is asked.
+			w := ipv6.Within(match, of(back, slots), reach)
+			if i > 0 {
+				w.Back = nil // The first has it.
+			}
+			out = append(out, w)
 		}
 	}
 	return out
