@@ -109,13 +109,19 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if slices.Contains(allow, ipv4) && !slices.ContainsFunc(deny, is6) {
 		allow = append(allow, ipv6)
 	}
-	// And who denies all of IPv4 denies everything, whatever else is on the list.
-	if !all || slices.Contains(deny, ipv4) {
-		deny = append(deny, ipv4, ipv6)
-	}
 	var refused, reached netipx.IPSetBuilder
 	for _, p := range deny {
 		refused.AddPrefix(p)
+	}
+	listed, err := refused.IPSet()
+	if err != nil {
+		return Policy{}, invalid("%w", err)
+	}
+	// And who denies all of IPv4, be it in parts, denies everything, whatever else is on the list.
+	if !all || listed.ContainsPrefix(ipv4) {
+		deny = append(deny, ipv4, ipv6)
+		refused.AddPrefix(ipv4)
+		refused.AddPrefix(ipv6)
 	}
 	for _, p := range allow {
 		refused.RemovePrefix(p)

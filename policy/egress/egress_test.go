@@ -34,6 +34,7 @@ func TestCompile(t *testing.T) {
 		{name: "a part of IPv6 denied", deny: []string{"2a00::/16", "8000::/1"}, want: "{false [0.0.0.0-255.255.255.255 ::-29ff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 2a01::-7fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff] []}"},
 		{name: "no internet, and a part of IPv6 denied", noInternet: true, deny: []string{"2a00::/16"}, want: "{false [] []}"},
 		{name: "everything denied, and a part of IPv6", deny: []string{"0.0.0.0/0", "2a00::/16"}, want: "{false [] []}"},
+		{name: "everything denied by halves, and a part of IPv6", allow: []string{"1.1.1.1"}, deny: []string{"0.0.0.0/1", "128.0.0.0/1", "2a00::/16"}, want: "{false [1.1.1.1-1.1.1.1] []}"},
 		{name: "no internet but all of IPv4", noInternet: true, allow: []string{"0.0.0.0/0"}, deny: []string{"2a00::/16"}, want: "{false [0.0.0.0-255.255.255.255] []}"},
 		{name: "allowed wins", allow: []string{"1.1.1.1", "8.8.8.0/24"}, deny: []string{"0.0.0.0/0"}, want: "{false [1.1.1.1-1.1.1.1 8.8.8.0-8.8.8.255] []}"},
 		{name: "allowed wins without internet", noInternet: true, allow: []string{"1.1.1.1"}, want: "{false [1.1.1.1-1.1.1.1] []}"},
