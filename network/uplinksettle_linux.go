@@ -44,8 +44,10 @@ func (u *uplink) settle(deep, mend bool) (lost []string, err error) {
 		settle.Part{What: LostHostRoutes, Settle: u.settleWay},
 		settle.Part{What: LostHostRoutes, Settle: func(mend bool) (bool, error) {
 			switch {
-			case !deep:
+			case !deep && !u.on6:
 				return false, nil
+			case !deep:
+				return u.link6(u.rec.Subnet).SettleNeighbors(mend)
 			case !u.on6:
 				return false, u.link6(u.rec.Subnet).Withdraw()
 			}

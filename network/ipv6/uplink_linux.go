@@ -39,7 +39,7 @@ func (u Uplink) Settle(mend bool) (lost bool, err error) {
 	return settle.Each(mend, u.settleClosed,
 		func(mend bool) (bool, error) { return turnOn(u.HostSwitches, mend, u.Name) },
 		func(mend bool) (bool, error) { return turnOn(u.InsideSwitches, mend, u.Inside) },
-		u.settleWay)
+		u.settleWay, u.SettleNeighbors)
 }
 
 // settleClosed closes the way to the router and that from it to all but permitted packets. So what permits is a rule that is there.
@@ -69,15 +69,22 @@ func (u Uplink) isOurs(r netlink.Rule) bool {
 	return r.Priority == u.Priority && (r.IifName == u.Name || r.Table == u.Table && r.Dst != nil && r.Dst.String() == to)
 }
 
-// settleWay makes the ways in both directions, with their neighbours: neither end answers a question for its address.
-func (u Uplink) settleWay(mend bool) (lost bool, err error) {
-	host, err := u.Host.LinkByName(u.Name)
-	if err != nil {
-		return false, fmt.Errorf("find link %s: %w", u.Name, err)
+// ends are the two links.
+func (u Uplink) ends() (host, router netlink.Link, err error) {
+	if host, err = u.Host.LinkByName(u.Name); err != nil {
+		return nil, nil, fmt.Errorf("find link %s: %w", u.Name, err)
 	}
-	router, err := u.Router.LinkByName(u.Inside)
+	if router, err = u.Router.LinkByName(u.Inside); err != nil {
+		return nil, nil, fmt.Errorf("find link %s: %w", u.Inside, err)
+	}
+	return host, router, nil
+}
+
+// settleWay makes the ways in both directions.
+func (u Uplink) settleWay(mend bool) (lost bool, err error) {
+	host, router, err := u.ends()
 	if err != nil {
-		return false, fmt.Errorf("find link %s: %w", u.Inside, err)
+		return false, err
 	}
 	all := settle.IPNet(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
 	return settle.Each(mend,
@@ -97,6 +104,17 @@ func (u Uplink) settleWay(mend bool) (lost bool, err error) {
 		func(mend bool) (bool, error) {
 			return settleRoute(u.Router, mend, netlink.Route{Dst: all, LinkIndex: router.Attrs().Index, Table: unix.RT_TABLE_MAIN, Gw: gateway.AsSlice()})
 		},
+	)
+}
+
+// SettleNeighbors fixes the neighbours on the way: neither end answers a question for its address. The kernel reports no loss
+// of one, unlike those of what else Settle makes.
+func (u Uplink) SettleNeighbors(mend bool) (lost bool, err error) {
+	host, router, err := u.ends()
+	if err != nil {
+		return false, err
+	}
+	return settle.Each(mend,
 		func(mend bool) (bool, error) {
 			return settleNeighbor(u.Router, mend, router, gateway, host.Attrs().HardwareAddr)
 		},
