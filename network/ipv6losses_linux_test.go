@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/settle"
 )
 
 // What is lost of IPv6 closes the way and opens none, and is repaired.
@@ -58,7 +59,7 @@ func TestWhatIsLostOfIPv6OpensNothing(t *testing.T) {
 		name  string
 		loss  func()
 		keeps bool // What is permitted goes on.
-		// The kernel reports no change: each look finds it.
+		// No change of the daemon's namespace is reported: each look finds it.
 		unreported bool
 	}{
 		{"router's table", func() { w.dropTable(n.router.ns, routerTable) }, false, false},
@@ -69,6 +70,16 @@ func TestWhatIsLostOfIPv6OpensNothing(t *testing.T) {
 		{"router's end of the uplink", off(n.router.ns, uplinkRouter), false, false},
 		{"host's end of the uplink", off(w.host, n.uplink.name()), false, false},
 		{"forwarding of the router", inNS(n.router.ns, func() error { return namespace.WriteSysctl("ipv6/conf/all/forwarding", "0") }), false, false},
+		{"address of the router", inNS(n.router.ns, func() error {
+			link, err := netlink.LinkByName(uplinkRouter)
+			if err != nil {
+				return err
+			}
+			return netlink.AddrDel(link, &netlink.Addr{IPNet: settle.IPNet(netip.PrefixFrom(n.uplink.address6(n.uplink.rec.Subnet), 128))})
+		}), false, true},
+		{"default route of the router", inNS(n.router.ns, func() error {
+			return netlink.RouteDel(&netlink.Route{Dst: settle.IPNet(netip.MustParsePrefix("::/0")), Gw: net.ParseIP("fe80::1"), Table: unix.RT_TABLE_MAIN})
+		}), false, true},
 		{"neighbour of the router on the uplink", forgotten(n.router.ns), false, true},
 		{"neighbour of the host on the uplink", forgotten(w.host), false, true},
 	} {

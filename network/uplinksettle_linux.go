@@ -47,7 +47,7 @@ func (u *uplink) settle(deep, mend bool) (lost []string, err error) {
 			case !deep && !u.on6:
 				return false, nil
 			case !deep:
-				return u.link6(u.rec.Subnet).SettleNeighbors(mend)
+				return u.link6(u.rec.Subnet).SettleWay(mend)
 			case !u.on6:
 				return false, u.link6(u.rec.Subnet).Withdraw()
 			}

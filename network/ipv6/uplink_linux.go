@@ -28,6 +28,9 @@ type Uplink struct {
 // gateway is the router's next hop. No link has it: the neighbour is fixed.
 var gateway = netip.MustParseAddr("fe80::1")
 
+// someInternet is any global address.
+var someInternet = netip.MustParseAddr("2001:4860:4860::8888")
+
 // Address is the router's address in the daemon's namespace, and all guests have it there.
 func (u Uplink) Address() netip.Addr { return At(u.Prefix, slash30.Far(u.Subnet)) }
 
@@ -39,7 +42,7 @@ func (u Uplink) Settle(mend bool) (lost bool, err error) {
 	return settle.Each(mend, u.settleClosed,
 		func(mend bool) (bool, error) { return turnOn(u.HostSwitches, mend, u.Name) },
 		func(mend bool) (bool, error) { return turnOn(u.InsideSwitches, mend, u.Inside) },
-		u.settleWay, u.SettleNeighbors)
+		u.settleBack, u.SettleWay)
 }
 
 // settleClosed closes the way to the router and that from it to all but permitted packets. So what permits is a rule that is there.
@@ -80,41 +83,41 @@ func (u Uplink) ends() (host, router netlink.Link, err error) {
 	return host, router, nil
 }
 
-// settleWay makes the ways in both directions.
-func (u Uplink) settleWay(mend bool) (lost bool, err error) {
+// settleBack makes the way to the router.
+func (u Uplink) settleBack(mend bool) (lost bool, err error) {
+	host, err := u.Host.LinkByName(u.Name)
+	if err != nil {
+		return false, fmt.Errorf("find link %s: %w", u.Name, err)
+	}
+	return settleRoute(u.Host, mend, netlink.Route{Dst: settle.IPNet(u.subnet()), LinkIndex: host.Attrs().Index, Table: u.Table})
+}
+
+// SettleWay makes the way of the router out, and fixes the neighbours on the link: neither end answers a question for its
+// address. It is for each look: the kernel reports no loss of a neighbour, and looks of the daemon's namespace alone miss the rest.
+func (u Uplink) SettleWay(mend bool) (lost bool, err error) {
 	host, router, err := u.ends()
 	if err != nil {
 		return false, err
 	}
-	all := settle.IPNet(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
 	return settle.Each(mend,
 		func(mend bool) (bool, error) {
-			list, err := settle.Whole(func() ([]netlink.Addr, error) { return u.Router.AddrList(router, unix.AF_INET6) })
-			if err != nil || slices.ContainsFunc(list, func(a netlink.Addr) bool { return a.IP.Equal(u.Address().AsSlice()) }) {
-				return false, err
+			// Where a packet would go, and from which address, is what the kernel is asked, so that everything on the way counts.
+			out, err := u.Router.RouteGetWithOptions(someInternet.AsSlice(), &netlink.RouteGetOptions{Mark: u.Permit})
+			if err == nil && len(out) == 1 && out[0].LinkIndex == router.Attrs().Index && out[0].Gw.Equal(gateway.AsSlice()) && out[0].Src.Equal(u.Address().AsSlice()) {
+				return false, nil
 			}
 			if !mend {
 				return true, nil
 			}
-			return true, addAddr(u.Router, u.Inside, u.subnet())
+			if err := addAddr(u.Router, u.Inside, u.subnet()); err != nil {
+				return true, err
+			}
+			all := settle.IPNet(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+			if err := u.Router.RouteReplace(&netlink.Route{Dst: all, LinkIndex: router.Attrs().Index, Gw: gateway.AsSlice()}); err != nil {
+				return true, fmt.Errorf("add default route of IPv6: %w", err)
+			}
+			return true, nil
 		},
-		func(mend bool) (bool, error) {
-			return settleRoute(u.Host, mend, netlink.Route{Dst: settle.IPNet(u.subnet()), LinkIndex: host.Attrs().Index, Table: u.Table})
-		},
-		func(mend bool) (bool, error) {
-			return settleRoute(u.Router, mend, netlink.Route{Dst: all, LinkIndex: router.Attrs().Index, Table: unix.RT_TABLE_MAIN, Gw: gateway.AsSlice()})
-		},
-	)
-}
-
-// SettleNeighbors fixes the neighbours on the way: neither end answers a question for its address. The kernel reports no loss
-// of one, unlike those of what else Settle makes.
-func (u Uplink) SettleNeighbors(mend bool) (lost bool, err error) {
-	host, router, err := u.ends()
-	if err != nil {
-		return false, err
-	}
-	return settle.Each(mend,
 		func(mend bool) (bool, error) {
 			return settleNeighbor(u.Router, mend, router, gateway, host.Attrs().HardwareAddr)
 		},
@@ -135,7 +138,7 @@ func settleRoute(h *netlink.Handle, mend bool, want netlink.Route) (lost bool, e
 	}
 	if slices.ContainsFunc(list, func(r netlink.Route) bool {
 		p, ok := settle.RoutePrefix(r)
-		return ok && p == to && r.LinkIndex == want.LinkIndex && r.Gw.Equal(want.Gw)
+		return ok && p == to && r.LinkIndex == want.LinkIndex
 	}) {
 		return false, nil
 	}
