@@ -114,7 +114,7 @@ func waysOf6(sets map[string]*nftables.Set) (out []ipv6.Way) {
 	for bank := range banks {
 		limited, slots, reach := inBank(setLimited, bank), inBank(setNamed, bank), sets[inBank(setReach6, bank)]
 		out = append(out, ipv6.Within(of(in, limited), of(back, limited), reach))
-		for i, match := range (byname.Slots{From: of(in, slots)}).AddressWays() { // Nobody but the resolver is asked.
+		for i, match := range (byname.Slots{From: of(in, slots)}).AddressWays() { // Queries go to the resolver only.
 			w := ipv6.Within(match, of(back, slots), reach)
 			if i > 0 {
 				w.Back = nil // The first has it.
