@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"go4.org/netipx"
@@ -41,10 +42,20 @@ func writeOn(link string) error {
 	return nil
 }
 
-// Supported reports whether the kernel has IPv6.
+// Supported reports whether the kernel has IPv6, with routing rules: without those (CONFIG_IPV6_MULTIPLE_TABLES) guests have none.
 func Supported() bool {
 	_, err := os.Stat("/proc/sys/net/ipv6/conf/default/disable_ipv6")
-	return err == nil
+	return err == nil && hasRules()
+}
+
+var hasRules = sync.OnceValue(func() bool {
+	_, err := settle.Whole(func() ([]netlink.Rule, error) { return netlink.RuleList(unix.AF_INET6) })
+	return listed(err)
+})
+
+// listed reports whether a list of routing rules ended as it does where there can be some.
+func listed(err error) bool {
+	return !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // SettleSwitches makes the switches of the router what they should be. refused is the link where packets go that no rule has permitted.
@@ -209,15 +220,15 @@ func Linked(links *netlink.Handle, prefix netip.Prefix) (map[int]Near, error) {
 // Look reports whether the daemon's namespace, of which links is, has IPv6 for guests: a way to the internet, and it forwards.
 // own are its own addresses, and the subnets of its links: like the private addresses of IPv4, those are its neighbours.
 func Look(host *os.File, links *netlink.Handle) (on bool, own []netip.Prefix, err error) {
+	if !Supported() {
+		return false, nil, nil
+	}
 	var forwards string
 	err = namespace.In(host, func() error {
 		b, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/forwarding")
 		forwards = strings.TrimSpace(string(b))
 		return err
 	})
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil, nil
-	}
 	if err != nil {
 		return false, nil, err
 	}
