@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/network/conntrack"
+	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/queues"
@@ -159,6 +160,16 @@ func checkForward(cfg Config) []Problem {
 	}
 	if err != nil {
 		problems = append(problems, Problem{What: fmt.Sprintf("cannot read the host's packet filter: %v", err)})
+	}
+	unused, err := ipv6.Unused(ns)
+	if err != nil {
+		problems = append(problems, Problem{What: fmt.Sprintf("cannot read the host's routes of IPv6: %v", err)})
+	}
+	if unused {
+		problems = append(problems, Problem{
+			What: "sandboxes have IPv4 only: the host has IPv6, but does not forward it",
+			Hint: "sysctl -w net.ipv6.conf.all.forwarding=1; before that, accept_ra=2 for a link whose route comes from a router's advertisements",
+		})
 	}
 	return problems
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/nftables"
+
+	"github.com/rundlet/rundlet/network/namespace"
 )
 
 func TestCheck(t *testing.T) {
@@ -34,6 +36,16 @@ func TestCheck(t *testing.T) {
 	got := Check(w.config())
 	if len(got) != 1 || got[0].Fatal || !strings.Contains(got[0].What, "FORWARD") || !strings.Contains(got[0].Hint, instanceName(w.config().RunDir)+"up") {
 		t.Errorf("with a dropping firewall: %+v", got)
+	}
+
+	w = newWorld(t)
+	w.withIPv6()
+	if got := Check(w.config()); got != nil {
+		t.Errorf("with IPv6: %+v", got)
+	}
+	w.in(w.host, func() error { return namespace.WriteSysctl("ipv6/conf/all/forwarding", "0") })
+	if got := Check(w.config()); len(got) != 1 || got[0].Fatal || !strings.Contains(got[0].Hint, "net.ipv6.conf.all.forwarding=1") {
+		t.Errorf("with IPv6 that is not forwarded: %+v", got)
 	}
 
 	cfg := w.config()

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 
@@ -217,26 +218,41 @@ func Linked(links *netlink.Handle, prefix netip.Prefix) (map[int]Near, error) {
 	return has, nil
 }
 
+// Unused reports whether a daemon's namespace has a way to the internet that guests do not get, since it does not forward.
+func Unused(host *os.File) (bool, error) {
+	links, err := netlink.NewHandleAt(netns.NsHandle(host.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return false, err
+	}
+	defer links.Close()
+	way, forwards, _, err := look(host, links)
+	return way && !forwards, err
+}
+
 // Look reports whether the daemon's namespace, of which links is, has IPv6 for guests: a way to the internet, and it forwards.
 // own are its own addresses, and the subnets of its links: like the private addresses of IPv4, those are its neighbours.
 func Look(host *os.File, links *netlink.Handle) (on bool, own []netip.Prefix, err error) {
+	way, forwards, own, err := look(host, links)
+	return way && forwards, own, err
+}
+
+func look(host *os.File, links *netlink.Handle) (way, forwards bool, own []netip.Prefix, err error) {
 	if !Supported() {
-		return false, nil, nil
+		return false, false, nil, nil
 	}
-	var forwards string
+	var text string
 	err = namespace.In(host, func() error {
 		b, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/forwarding")
-		forwards = strings.TrimSpace(string(b))
+		text = strings.TrimSpace(string(b))
 		return err
 	})
 	if err != nil {
-		return false, nil, err
+		return false, false, nil, err
 	}
 	routes, err := settle.Routes6(links)
 	if err != nil {
-		return false, nil, fmt.Errorf("list routes of IPv6: %w", err)
+		return false, false, nil, fmt.Errorf("list routes of IPv6: %w", err)
 	}
-	way := false
 	for _, r := range routes {
 		p, ok := settle.RoutePrefix(r)
 		switch {
@@ -258,9 +274,9 @@ func Look(host *os.File, links *netlink.Handle) (on bool, own []netip.Prefix, er
 	}
 	set, err := b.IPSet() // An address within the subnet of a link, which may be a temporary one, does not count.
 	if err != nil {
-		return false, nil, err
+		return false, false, nil, err
 	}
-	return way && forwards == "1", set.Prefixes(), nil
+	return way, text == "1", set.Prefixes(), nil
 }
 
 // shortestLink is the shortest prefix that is taken for the subnet of a link: a shorter one is a way to many networks.

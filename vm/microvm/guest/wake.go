@@ -111,7 +111,7 @@ func configure(n link.Network) error {
 			return err
 		}
 		if addr.IP.To4() == nil {
-			addr.Flags = unix.IFA_F_NODAD // It can be used at once: nobody else has it.
+			addr.Flags = unix.IFA_F_NODAD // It can be used at once: no other guest has it.
 		}
 		if err := netlink.AddrReplace(card, addr); err != nil {
 			return fmt.Errorf("address %s: %w", text, err)
@@ -123,7 +123,7 @@ func configure(n link.Network) error {
 	return errors.Join(settleGateway(card, netlink.FAMILY_V4, n.Gateway), settleGateway(card, netlink.FAMILY_V6, n.Gateway6))
 }
 
-// quiet has the card take no addresses and routes from others, and make none by itself: a kernel without IPv6 is fine.
+// quiet has the card take no addresses and routes from others, and generate none: a kernel without IPv6 is fine.
 func quiet() error {
 	for _, pair := range [][2]string{{"addr_gen_mode", "1"}, {"accept_ra", "0"}, {"accept_redirects", "0"}} {
 		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+networkCard+"/"+pair[0], []byte(pair[1]), 0)

@@ -200,9 +200,8 @@ func TestTheGuestGetsTheCardsAddressOfIPv6(t *testing.T) {
 		addr.Flags = unix.IFA_F_NODAD
 		return errors.Join(netlink.AddrAdd(card, addr), netlink.RouteAdd(&netlink.Route{LinkIndex: card.Attrs().Index, Gw: net.ParseIP("fd00::1")}))
 	})
-	_, network := p.open(t)
 	want := link.Network{MAC: p.mac.String(), MTU: mtu, Addresses: []string{"10.0.0.2/30", "fd00::2/126"}, Gateway: "10.0.0.1", Gateway6: "fd00::1"}
-	if !reflect.DeepEqual(network, want) {
+	if _, network := p.open(t); !reflect.DeepEqual(network, want) {
 		t.Errorf("the network is %+v", network)
 	}
 }
