@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
 	"github.com/rundlet/rundlet/network/nft"
+	"github.com/rundlet/rundlet/network/ranges"
 	"github.com/rundlet/rundlet/network/settle"
 	"github.com/rundlet/rundlet/network/slash30"
 )
@@ -117,7 +118,7 @@ func TestTablesOfOthersAreRead(t *testing.T) {
 			return b.Err
 		},
 		"half a range": func(conn *nftables.Conn, _ []slotRule) error {
-			set := memberSet(inBank(setReach, 0))
+			set := memberSet(inBank(ranges.Reach, 0))
 			return conn.SetAddElements(&set, nft.Pair(netip.MustParseAddr("10.200.9.9"), only(internetIP).Only[0])[:1])
 		},
 	} {

@@ -89,10 +89,10 @@ func (n *naming) policy(guest netip.Addr) Policy {
 	return *s.policy.Load()
 }
 
-// Allowed reports whether a guest may reach a host name by its policy in force.
-func (n *naming) Allowed(guest netip.Addr, name string) bool {
+// Allowed reports whether a guest may reach a host name by its policy in force, on a port or, for 0, on any.
+func (n *naming) Allowed(guest netip.Addr, name string, port uint16) bool {
 	p := n.policy(guest)
-	return p.All() || p.Named() && names.Match(p.Names, name)
+	return p.AllOn(port) || p.Named() && names.Match(p.Names, name, port)
 }
 
 // Known reports whether the policy of a guest is known. A guest that has ended has none.
@@ -102,7 +102,7 @@ func (n *naming) Known(guest netip.Addr) bool {
 }
 
 // Reaches reports whether a guest may reach an address by its policy in force, whatever its name is.
-func (n *naming) Reaches(guest, to netip.Addr) bool { p := n.policy(guest); return p.Covers(to) }
+func (n *naming) Reaches(guest netip.Addr, to netip.AddrPort) bool { return n.policy(guest).Covers(to) }
 
 // Headers are what is set in a guest's requests to a host.
 func (n *naming) Headers(guest netip.Addr, host string) map[string]string {
@@ -124,8 +124,8 @@ func (n *naming) Proxy(guest netip.Addr) socks.Proxy {
 	return socks.Proxy{}
 }
 
-// NamesOf are the names that an address is in force for.
-func (n *naming) NamesOf(guest, to netip.Addr) []string {
+// NamesOf are the names that an address is in force for, on its port.
+func (n *naming) NamesOf(guest netip.Addr, to netip.AddrPort) []string {
 	s := n.leases.of(guest)
 	if s == nil {
 		return nil
@@ -133,7 +133,7 @@ func (n *naming) NamesOf(guest, to netip.Addr) []string {
 	s.mu.Lock()
 	list := s.inForce
 	s.mu.Unlock() // Who makes the policy known needs it.
-	return slices.DeleteFunc(bound.NamesOf(list, to), func(name string) bool { return !n.Allowed(guest, name) })
+	return slices.DeleteFunc(bound.NamesOf(list, to), func(name string) bool { return !n.Allowed(guest, name, to.Port()) })
 }
 
 // Refused records what a guest was refused by a policy that is known.
@@ -166,14 +166,21 @@ func (n *naming) Bind(guest netip.Addr, name string, addrs []netip.Addr, life ti
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || !n.Allowed(guest, name) {
+	if s.gone || !n.Allowed(guest, name, 0) {
 		return ErrNotFound
 	}
-	if !s.policy.Load().Named() {
+	p := s.policy.Load()
+	if !p.Named() {
 		return nil // All its addresses are reached.
 	}
 	now := time.Now()
-	s.names.Add(name, addrs, now.Add(life))
+	for _, port := range names.Ports(p.Names, name) {
+		var list []netip.AddrPort
+		for _, a := range addrs {
+			list = append(list, netip.AddrPortFrom(a, port))
+		}
+		s.names.Add(name, list, now.Add(life))
+	}
 	return n.enforce(s, now)
 }
 
@@ -237,14 +244,17 @@ func (n *naming) narrow(s *slot, next Policy) error {
 	if !now.Named() && !next.Named() || next.All() || slices.Equal(now.Names, next.Names) {
 		return nil
 	}
-	s.names.Keep(func(name string) bool { return next.Named() && names.Match(next.Names, name) })
+	s.names.Keep(func(name string) []uint16 { return names.Ports(next.Names, name) })
 	if err := n.enforce(s, time.Now()); err != nil || !s.lent {
 		return err
 	}
 	// An earlier process knew which names the addresses had that have expired, and this one does not.
 	known := !slices.Equal(now.Names, policies.UnknownNames)
 	return n.tracking.Cut(slash30.Far(s.subnet), func(f tracked.Flow) bool {
-		to := f.To.Addr()
+		to := f.To
+		if f.Proto != unix.IPPROTO_TCP && f.Proto != unix.IPPROTO_UDP {
+			to = netip.AddrPortFrom(to.Addr(), 0)
+		}
 		kept := next.Covers(to) || s.names.Has(to) || !known && !s.names.Forgot(to)
 		return !f.Redirected && !kept
 	})
@@ -272,11 +282,17 @@ func (n *naming) changed(s *slot, former Policy) {
 // recoverBound reads the addresses that are bound, by guest.
 func (r *nftRules) recoverBound() (map[netip.Addr][]bound.Address, error) {
 	list, err := r.read(setBound)
+	ofPorts, e := r.read(setBoundPort)
 	out := map[netip.Addr][]bound.Address{}
 	for _, e := range list {
 		if guest, addr, ok := nft.Both(e); ok {
-			out[guest] = append(out[guest], bound.Address{Addr: addr, Names: e.Comment})
+			out[guest] = append(out[guest], bound.Address{To: netip.AddrPortFrom(addr, 0), Names: e.Comment})
 		}
 	}
-	return out, err
+	for _, e := range ofPorts {
+		if guest, to, ok := nft.WithPort(e); ok {
+			out[guest] = append(out[guest], bound.Address{To: to, Names: e.Comment})
+		}
+	}
+	return out, errors.Join(err, e)
 }

@@ -169,7 +169,7 @@ func TestNothingIsBoundForASlotThatEnded(t *testing.T) {
 		t.Errorf("bind: %v", err)
 	}
 	slot.mu.Lock()
-	slot.names.Add("a.example", addrs, time.Now().Add(time.Hour))
+	slot.names.Add("a.example", []netip.AddrPort{netip.AddrPortFrom(addrs[0], 0)}, time.Now().Add(time.Hour))
 	slot.mu.Unlock()
 	if err := n.naming.expire(t.Context()); err != nil {
 		t.Error(err)
@@ -226,7 +226,7 @@ func TestAddressesBesideNamesSurviveARestart(t *testing.T) {
 		t.Errorf("another: %v", err)
 	}
 	answered := make(chan bool)
-	go func() { answered <- n.naming.Allowed(s.GuestIP, "a.example") }()
+	go func() { answered <- n.naming.Allowed(s.GuestIP, "a.example", 0) }()
 	select {
 	case <-answered:
 		t.Error("what is not known is answered")

@@ -48,11 +48,12 @@ const (
 	setNameservers = "nameservers"
 	setDenied      = "denied"
 	setGuests      = "guests"
+	setTransport   = "transport"
 )
 
 // staticSets are the sets with fixed elements, of the router's table and of that in
 // the daemon's namespace.
-var staticSets = []string{setDenied, setNameservers, setReachable, setGuests}
+var staticSets = []string{setDenied, setNameservers, setReachable, setGuests, setTransport}
 
 // reachableSet has all of IPv4 but what is denied to all slots and what is the host's.
 func reachableSet(b *nft.Table, denied, own []netip.Prefix) *nftables.Set {

@@ -2,7 +2,9 @@ package network
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -13,6 +15,7 @@ import (
 	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/policies"
+	"github.com/rundlet/rundlet/network/ranges"
 )
 
 // The sets whose elements are of slots.
@@ -21,11 +24,10 @@ const (
 	setInternet = "internet" // The interfaces of slots that reach all that is not denied always.
 	setLimited  = "limited_" // The interfaces of those that reach parts of it, of a bank.
 	setNamed    = "named_"   // The same of those that reach hosts by their names, too.
-	setReach    = "reach_"   // The address of either with each range that it reaches, of a bank.
-	setReach6   = "reach6_"  // The same with the ranges of IPv6.
 	// The interfaces of slots whose requests get headers, of any kind.
 	setRewritten = "rewritten"
-	setBound     = "bound" // The address of a slot with each that it was given for a name.
+	setBound     = "bound"      // The address of a slot with each that it was given for a name.
+	setBoundPort = "bound_port" // The same with the port that it reaches there, if it is one.
 	// The interfaces of slots whose connections go through a proxy, and of the others that have any.
 	setTunneled = "tunneled"
 	setDirect   = "direct"
@@ -36,15 +38,18 @@ const (
 // comes or goes hides others of the same address for an instant.
 const banks = 2
 
+// pairSets are those of addresses of names.
+var pairSets = map[string]func(*nftables.Table, string) nftables.Set{setBound: nft.PairSet, setBoundPort: nft.PortPairSet}
+
 // memberSet is a set of slots by its name.
 func memberSet(name string) nftables.Set {
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-	if strings.HasPrefix(name, setReach6) {
-		return nft.PairSet6(table, name)
+	if make := ranges.Sets[strings.TrimRight(name, "01")]; make != nil {
+		return make(table, name)
 	}
-	if isReach(name) || name == setBound {
-		set := nft.PairSet(table, name)
-		set.Interval = name != setBound
+	if make := pairSets[name]; make != nil {
+		set := make(table, name)
+		set.Interval = false
 		return set
 	}
 	set := nftables.Set{Table: table, Name: name, KeyType: nftables.TypeIFName}
@@ -56,17 +61,16 @@ func memberSet(name string) nftables.Set {
 
 func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
 
-func isReach(name string) bool {
-	return strings.HasPrefix(name, setReach) || strings.HasPrefix(name, setReach6)
-}
+// isReach reports whether a set is one of ranges.
+func isReach(name string) bool { return ranges.Sets[strings.TrimRight(name, "01")] != nil }
 
 func memberSets() []nftables.Set {
 	var out []nftables.Set
-	for _, name := range []string{setSources, setInternet, setRewritten, setBound, setTunneled, setDirect} {
+	for _, name := range []string{setSources, setInternet, setRewritten, setBound, setBoundPort, setTunneled, setDirect} {
 		out = append(out, memberSet(name))
 	}
 	for bank := range banks {
-		for _, name := range []string{setLimited, setNamed, setReach, setReach6} {
+		for _, name := range append([]string{setLimited, setNamed}, slices.Sorted(maps.Keys(ranges.Sets))...) {
 			out = append(out, memberSet(inBank(name, bank)))
 		}
 	}
@@ -83,21 +87,21 @@ type way struct {
 func waysOf(sets map[string]*nftables.Set, named []byname.Slots) []way {
 	out := []way{{out: from(sets[setInternet]), back: [][]expr.Any{to(sets[setInternet])}, asks: true}}
 	for bank := range banks {
-		reach := sets[inBank(setReach, bank)]
-		within := func(out, to []expr.Any, asks bool) way {
-			return way{out: nft.Rule(out, nft.Towards(reach)), asks: asks, back: [][]expr.Any{
-				nft.Rule(to, nft.From(reach)), nft.Rule(to, nft.CtState(nft.Related), nft.AboutTowards(reach)),
-			}}
-		}
 		limited, slots := sets[inBank(setLimited, bank)], named[bank]
-		flow := slots.FlowWay()
-		out = append(out, within(from(limited), to(limited), true), way{out: flow.Out, back: [][]expr.Any{flow.Back}})
-		for i, match := range slots.AddressWays() {
-			w := within(match, slots.To, false)
-			if i > 0 {
-				w.back = nil // The first has it.
+		answers := func(to []expr.Any) (back [][]expr.Any) {
+			for _, match := range slots.Reach.Answers() {
+				back = append(back, nft.Rule(to, match))
 			}
-			out = append(out, w)
+			return back
+		}
+		out = append(out, way{out: nft.Rule(from(limited), slots.Reach.Others()), back: answers(to(limited))})
+		for _, match := range slots.Reach.Requests() {
+			out = append(out, way{out: nft.Rule(from(limited), match), asks: true})
+		}
+		flow := slots.FlowWay()
+		out = append(out, way{out: flow.Out, back: append([][]expr.Any{flow.Back}, answers(slots.To)...)})
+		for _, match := range slots.AddressWays() {
+			out = append(out, way{out: match})
 		}
 	}
 	return out
@@ -112,17 +116,24 @@ func waysOf6(sets map[string]*nftables.Set) (out []ipv6.Way) {
 	const in, back = expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME
 	out = append(out, ipv6.Way{Out: of(in, setInternet), Back: [][]expr.Any{of(back, setInternet)}})
 	for bank := range banks {
-		limited, slots, reach := inBank(setLimited, bank), inBank(setNamed, bank), sets[inBank(setReach6, bank)]
-		out = append(out, ipv6.Within(of(in, limited), of(back, limited), reach))
-		for i, match := range (byname.Slots{From: of(in, slots)}).AddressWays() { // Queries go to the resolver only.
-			w := ipv6.Within(match, of(back, slots), reach)
-			if i > 0 {
-				w.Back = nil // The first has it.
-			}
-			out = append(out, w)
+		reach := reachOf(sets, bank, ranges.Reach6, ranges.PortReach6).IPv6()
+		limited, slots := inBank(setLimited, bank), inBank(setNamed, bank)
+		var within [][]expr.Any
+		for _, match := range append([][]expr.Any{reach.Others()}, reach.Requests()...) {
+			within = append(within, nft.Rule(of(in, limited), match))
 		}
+		out = append(out, ipv6.Within(within, of(back, limited), reach)...)
+		// Queries go to the resolver only.
+		out = append(out, ipv6.Within(byname.Slots{From: of(in, slots), Reach: reach}.AddressWays(), of(back, slots), reach)...)
 	}
 	return out
+}
+
+// reachOf is what slots reach, by the sets of a bank with the ranges of a family.
+func reachOf(sets map[string]*nftables.Set, bank int, reach, ofPorts string) nft.Reach {
+	return nft.Reach{
+		Transport: sets[setTransport], Ports: sets[inBank(ranges.Ports, bank)], Ranges: sets[inBank(reach, bank)], OfPorts: sets[inBank(ofPorts, bank)],
+	}
 }
 
 // from matches packets of the slots whose interfaces a set has, and to those that go there.
@@ -135,7 +146,7 @@ func namedSlots(sets map[string]*nftables.Set, reachable *nftables.Set) (out []b
 		set := sets[inBank(setNamed, bank)]
 		out = append(out, byname.Slots{
 			From: from(set), To: to(set), Source: nft.Rule(nft.SourceIn(sets[setSources]), from(set)),
-			Reach: sets[inBank(setReach, bank)], Bound: sets[setBound], Reachable: reachable,
+			Reach: reachOf(sets, bank, ranges.Reach, ranges.PortReach).IPv4(), Bound: sets[setBound], BoundPorts: sets[setBoundPort], Reachable: reachable,
 		})
 	}
 	return out
@@ -164,16 +175,16 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 		if s.policy.Named() {
 			set = setNamed
 			for _, a := range s.bound {
-				out[setBound] = append(out[setBound], nft.PairOf(s.guest, a.Addr, a.Comment()))
+				if a.To.Port() == 0 {
+					out[setBound] = append(out[setBound], nft.PairOf(s.guest, a.To.Addr(), a.Comment()))
+				} else {
+					out[setBoundPort] = append(out[setBoundPort], nft.PortPairOf(s.guest, a.To, a.Comment()))
+				}
 			}
 		}
 		out[inBank(set, s.bank)] = link
-		for _, r := range s.policy.Only {
-			set, elements := inBank(setReach, s.bank), nft.Pair
-			if r.From().Is6() {
-				set, elements = inBank(setReach6, s.bank), nft.Pair6
-			}
-			out[set] = append(out[set], elements(s.guest, r)...)
+		for set, elements := range ranges.Of(s.guest, s.policy) {
+			out[inBank(set, s.bank)] = elements
 		}
 	case s.policy.AllowInternet:
 		out[setInternet] = link
@@ -197,7 +208,7 @@ type difference struct {
 
 func (d difference) between(old, next slotRule) {
 	if old.policy.Named() && old.policy.ReachesAs(next.policy) { // What is bound changes as often as a guest wants.
-		old.policy.Only, next.policy.Only = nil, nil
+		old.policy.Only, next.policy.Only, old.policy.Ports, next.policy.Ports = nil, nil, nil, nil
 		old.bound, next.bound = bound.Differ(old.bound, next.bound)
 	}
 	had, has := old.members(), next.members()
@@ -302,16 +313,15 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 		out[elementName(e)] = Policy{AllowInternet: true}
 	}
 	for bank := range banks {
-		ranges := nft.Pairs(lists[inBank(setReach, bank)])
-		for guest, list := range nft.Pairs6(lists[inBank(setReach6, bank)]) {
-			ranges[guest] = append(ranges[guest], list...)
-		}
+		policyOf := ranges.Read(func(set string) []nftables.SetElement { return lists[inBank(set, bank)] })
 		for _, e := range lists[inBank(setNamed, bank)] {
-			out[elementName(e)] = Policy{AllowInternet: true, Only: ranges[guests[elementName(e)]], Names: policies.UnknownNames}
+			p, _ := policyOf(guests[elementName(e)])
+			p.Names = policies.UnknownNames
+			out[elementName(e)] = p
 		}
 		for _, e := range lists[inBank(setLimited, bank)] {
-			if only := ranges[guests[elementName(e)]]; len(only) > 0 {
-				out[elementName(e)] = Policy{AllowInternet: true, Only: only}
+			if p, any := policyOf(guests[elementName(e)]); any {
+				out[elementName(e)] = p
 			}
 		}
 	}

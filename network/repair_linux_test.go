@@ -82,8 +82,9 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	if err := n.SetPolicy(context.Background(), moved.ID, only(internetIP, internet6)); err != nil {
 		t.Fatal(err)
 	}
+	shut, reshut := w.acquireOnPort(n.Network, 9) // And two that reach less on the port of the probes.
 	// And two with a name.
-	named, changed := w.acquire(n.Network, byName("a.example")), w.acquire(n.Network, byName("a.example", "b.example"))
+	named, changed := w.acquire(n.Network, byName("a.example:8081", "a.example:443")), w.acquire(n.Network, byName("a.example", "b.example"))
 	if err := n.SetPolicy(context.Background(), changed.ID, byName("a.example")); err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +97,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 		"with a proxy":  w.guest(tunneled),
 		"with headers":  w.guest(rewritten),
 		"with internet": w.guest(s), "with limits": w.guest(limited), "with other limits": w.guest(moved),
+		"with a port": w.guest(shut), "with another port": w.guest(reshut),
 		"with a name": w.guest(named), "with another name": w.guest(changed),
 	}
 	works := func(name string, guest *os.File) error {
@@ -119,7 +121,7 @@ func TestWhatIsLostIsRepairedAndOpensNothingMeanwhile(t *testing.T) {
 	}
 	p, targets := w.newProbes(n.Network, other)
 	p.start(targets, s, other, limited, moved, named, changed, tunneled)
-	p.start([]string{internetIP2}, named, changed)
+	p.start([]string{internetIP2}, named, changed, shut, reshut)
 	p.startNames(internetIP, named, changed)
 	var longest time.Duration
 	for _, l := range losses(t, w, n.Network, s) {

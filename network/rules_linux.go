@@ -184,6 +184,7 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	for _, set := range memberSets() {
 		sets[set.Name] = b.Set(set, members[set.Name])
 	}
+	sets[setTransport] = b.TransportSet(setTransport)
 	reachable := reachableSet(b, r.denied, r.own)
 	named := namedSlots(sets, reachable)
 	sources, ways := sets[setSources], waysOf(sets, named)
@@ -276,7 +277,7 @@ func (r *nftRules) count() (int, error) {
 	return len(elements), err
 }
 
-// read lists a set of the table. It is empty if it, or the table, is not there: an earlier
+// read lists a set of the table. It is nil if it, or the table, is not there: an earlier
 // version of the program may not have made it.
 func (r *nftRules) read(name string) (elements []nftables.SetElement, err error) {
 	r.mu.Lock()
@@ -290,6 +291,7 @@ func (r *nftRules) read(name string) (elements []nftables.SetElement, err error)
 		}
 		if err == nil {
 			elements, err = conn.GetSetElements(&set)
+			elements = append([]nftables.SetElement{}, elements...)
 		}
 		if err != nil {
 			return fmt.Errorf("read set %s: %w", name, err)

@@ -3,6 +3,7 @@
 package bound
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,7 +19,8 @@ const (
 
 // Address is one of some names.
 type Address struct {
-	Addr netip.Addr
+	// To has port 0 if the names are reached on all ports.
+	To netip.AddrPort
 	// Names are those that it was given for, the first one first, with spaces between them.
 	Names string
 }
@@ -26,7 +28,7 @@ type Address struct {
 // Differ returns what each of two lists in ascending order has that the other has not.
 func Differ(a, b []Address) (onlyA, onlyB []Address) {
 	for len(a) > 0 && len(b) > 0 {
-		order := a[0].Addr.Compare(b[0].Addr)
+		order := a[0].To.Compare(b[0].To)
 		if order <= 0 && a[0] != b[0] {
 			onlyA = append(onlyA, a[0])
 		}
@@ -43,14 +45,14 @@ func Differ(a, b []Address) (onlyA, onlyB []Address) {
 	return append(onlyA, a...), append(onlyB, b...)
 }
 
-// NamesOf are the names that an address of a list was given for.
-func NamesOf(list []Address, addr netip.Addr) []string {
+// NamesOf are the names that an address of a list was given for, on a port.
+func NamesOf(list []Address, to netip.AddrPort) (out []string) {
 	for _, a := range list {
-		if a.Addr == addr {
-			return strings.Split(a.Names, " ")
+		if a.To == to || a.To == netip.AddrPortFrom(to.Addr(), 0) {
+			out = append(out, strings.Split(a.Names, " ")...)
 		}
 	}
-	return nil
+	return out
 }
 
 // maxComment is the longest comment: the kernel keeps 256 bytes with an element of a set.
@@ -68,7 +70,7 @@ func (a Address) Comment() string {
 // Addresses are those of one guest. An address is in force until it expires, and remembered afterwards: flows that began
 // before may go on. The zero value is empty. Not safe for concurrent use.
 type Addresses struct {
-	byAddr map[netip.Addr]*entry
+	byAddr map[netip.AddrPort]*entry
 }
 
 type entry struct {
@@ -76,11 +78,11 @@ type entry struct {
 	names []string // The first one first.
 }
 
-// Add puts addresses of a name in force until a time, or prolongs that. The time is a whole second, the next one, so that
-// those of many names expire together.
-func (a *Addresses) Add(name string, addrs []netip.Addr, until time.Time) {
+// Add puts addresses of a name in force until a time, or prolongs that; port 0 is all ports. The time is a whole second, the next
+// one, so that those of many names expire together.
+func (a *Addresses) Add(name string, addrs []netip.AddrPort, until time.Time) {
 	if a.byAddr == nil {
-		a.byAddr = map[netip.Addr]*entry{}
+		a.byAddr = map[netip.AddrPort]*entry{}
 	}
 	if part := time.Duration(until.Nanosecond()); part > 0 {
 		until = until.Add(time.Second - part)
@@ -108,7 +110,7 @@ func (a *Addresses) Add(name string, addrs []netip.Addr, until time.Time) {
 func (a *Addresses) Restore(list []Address, until time.Time) {
 	for _, l := range list {
 		for name := range strings.SplitSeq(l.Names, " ") {
-			a.Add(name, []netip.Addr{l.Addr}, until)
+			a.Add(name, []netip.AddrPort{l.To}, until)
 		}
 	}
 }
@@ -117,7 +119,7 @@ func (a *Addresses) makeRoom() {
 	if len(a.byAddr) < Most {
 		return
 	}
-	var first netip.Addr
+	var first netip.AddrPort
 	for addr, e := range a.byAddr {
 		if !first.IsValid() || e.until.Before(a.byAddr[first].until) {
 			first = addr
@@ -137,24 +139,43 @@ func (a *Addresses) At(now time.Time) (list []Address, next time.Time) {
 			next = e.until
 		}
 	}
-	slices.SortFunc(list, func(x, y Address) int { return x.Addr.Compare(y.Addr) })
+	slices.SortFunc(list, func(x, y Address) int { return x.To.Compare(y.To) })
 	return list, next
 }
 
-// Keep forgets all names but the allowed ones. An address without any is not in force any more, and gives way to others.
-func (a *Addresses) Keep(allowed func(name string) bool) {
-	for _, e := range a.byAddr {
-		e.names = slices.DeleteFunc(e.names, func(n string) bool { return !allowed(n) })
+// Keep forgets what is not allowed any more: ports are those that a name may be reached on, and 0 all of them. An address
+// without a name is not in force any more, and gives way to others. Where a name had all ports and has some, its addresses have those.
+func (a *Addresses) Keep(ports func(name string) []uint16) {
+	for to, e := range maps.Clone(a.byAddr) {
+		names, until := e.names, e.until
+		e.names = nil
+		for _, name := range names {
+			allowed := ports(name)
+			if slices.Contains(allowed, 0) || slices.Contains(allowed, to.Port()) {
+				e.names = append(e.names, name)
+			} else if to.Port() == 0 {
+				for _, port := range allowed {
+					a.Add(name, []netip.AddrPort{netip.AddrPortFrom(to.Addr(), port)}, until)
+				}
+			}
+		}
 		if len(e.names) == 0 {
 			e.until = time.Time{}
 		}
 	}
 }
 
-// Has reports an address that is remembered with a name, and Forgot one that had names.
-func (a *Addresses) Has(addr netip.Addr) bool {
-	e := a.byAddr[addr]
-	return e != nil && len(e.names) > 0
+// Has reports an address that is remembered with a name on a port, or 0 for other protocols, and Forgot one that had names.
+func (a *Addresses) Has(to netip.AddrPort) bool {
+	e, all := a.of(to)
+	return e != nil && len(e.names) > 0 || all != nil && len(all.names) > 0
 }
 
-func (a *Addresses) Forgot(addr netip.Addr) bool { return a.byAddr[addr] != nil && !a.Has(addr) }
+func (a *Addresses) Forgot(to netip.AddrPort) bool {
+	e, all := a.of(to)
+	return (e != nil || all != nil) && !a.Has(to)
+}
+
+func (a *Addresses) of(to netip.AddrPort) (own, all *entry) {
+	return a.byAddr[to], a.byAddr[netip.AddrPortFrom(to.Addr(), 0)]
+}

@@ -11,23 +11,27 @@ import (
 
 var start = time.Unix(1000, 0)
 
-func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{9, 0, byte(n >> 8), byte(n)}) }
+func addr(n int) netip.AddrPort { return on(n, 0) }
+
+func on(n int, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{9, 0, byte(n >> 8), byte(n)}), port)
+}
 
 func TestAnAddressIsInForceUntilItExpires(t *testing.T) {
 	var a Addresses
 	if list, next := a.At(start); list != nil || !next.IsZero() || a.Has(addr(1)) {
 		t.Fatal("an empty one has addresses")
 	}
-	a.Add("a.example", []netip.Addr{addr(2), addr(1)}, start.Add(time.Minute))
-	a.Add("b.example", []netip.Addr{addr(2)}, start.Add(time.Hour))
-	a.Add("b.example", []netip.Addr{addr(2)}, start.Add(time.Minute))
-	a.Add("c.example", []netip.Addr{addr(2)}, start.Add(time.Second)) // A shorter time takes nothing.
+	a.Add("a.example", []netip.AddrPort{addr(2), addr(1)}, start.Add(time.Minute))
+	a.Add("b.example", []netip.AddrPort{addr(2)}, start.Add(time.Hour))
+	a.Add("b.example", []netip.AddrPort{addr(2)}, start.Add(time.Minute))
+	a.Add("c.example", []netip.AddrPort{addr(2)}, start.Add(time.Second)) // A shorter time takes nothing.
 	for _, c := range []struct {
 		after, next time.Duration
 		want        string
 	}{
-		{0, time.Minute, "[{9.0.0.1 a.example} {9.0.0.2 a.example b.example c.example}]"},
-		{time.Minute, time.Hour, "[{9.0.0.2 a.example b.example c.example}]"},
+		{0, time.Minute, "[{9.0.0.1:0 a.example} {9.0.0.2:0 a.example b.example c.example}]"},
+		{time.Minute, time.Hour, "[{9.0.0.2:0 a.example b.example c.example}]"},
 		{time.Hour, 0, "[]"},
 	} {
 		list, next := a.At(start.Add(c.after))
@@ -61,7 +65,7 @@ func TestACommentHasTheLastNames(t *testing.T) {
 func TestManyExpireTogether(t *testing.T) {
 	var a Addresses
 	for i := range 300 {
-		a.Add("a.example", []netip.Addr{addr(i)}, start.Add(time.Duration(i+1)*10*time.Millisecond))
+		a.Add("a.example", []netip.AddrPort{addr(i)}, start.Add(time.Duration(i+1)*10*time.Millisecond))
 	}
 	times := 0
 	for list, next := a.At(start); !next.IsZero(); list, next = a.At(next) {
@@ -99,24 +103,29 @@ func TestDiffer(t *testing.T) {
 
 func TestKeepForgetsOtherNames(t *testing.T) {
 	var a Addresses
-	a.Add("a.example", []netip.Addr{addr(1), addr(2)}, start.Add(time.Minute))
-	a.Add("b.example", []netip.Addr{addr(2), addr(3)}, start.Add(time.Minute))
-	a.Add("", []netip.Addr{addr(4)}, start.Add(time.Minute))
-	a.Keep(func(name string) bool { return name == "a.example" })
+	a.Add("a.example", []netip.AddrPort{addr(1), addr(2)}, start.Add(time.Minute))
+	a.Add("b.example", []netip.AddrPort{addr(2), addr(3)}, start.Add(time.Minute))
+	a.Add("", []netip.AddrPort{addr(4)}, start.Add(time.Minute))
+	a.Keep(func(name string) []uint16 {
+		if name == "a.example" {
+			return []uint16{0}
+		}
+		return nil
+	})
 	for n, want := range map[int]bool{1: false, 2: false, 3: true, 4: true, 5: false} {
 		if a.Forgot(addr(n)) != want || a.Has(addr(n)) != (n < 3) {
 			t.Errorf("%v: forgotten is %v, remembered is %v", addr(n), a.Forgot(addr(n)), a.Has(addr(n)))
 		}
 	}
-	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1 a.example} {9.0.0.2 a.example}]" {
+	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1:0 a.example} {9.0.0.2:0 a.example}]" {
 		t.Error(list)
 	}
-	a.Keep(func(string) bool { return false })
+	a.Keep(func(string) []uint16 { return nil })
 	if list, next := a.At(start); len(list) > 0 || !next.IsZero() || a.Has(addr(1)) || a.Has(addr(2)) {
 		t.Error("something is left")
 	}
-	a.Add("b.example", []netip.Addr{addr(1)}, start.Add(time.Minute))
-	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1 b.example}]" || a.Forgot(addr(1)) || !a.Forgot(addr(2)) {
+	a.Add("b.example", []netip.AddrPort{addr(1)}, start.Add(time.Minute))
+	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1:0 b.example}]" || a.Forgot(addr(1)) || !a.Forgot(addr(2)) {
 		t.Error(list)
 	}
 }
@@ -124,25 +133,54 @@ func TestKeepForgetsOtherNames(t *testing.T) {
 func TestAddressesAndNamesAreBounded(t *testing.T) {
 	var a Addresses
 	for i := range 2 * Most {
-		a.Add("a.example", []netip.Addr{addr(i)}, start.Add(time.Duration(i+1)*time.Second))
+		a.Add("a.example", []netip.AddrPort{addr(i)}, start.Add(time.Duration(i+1)*time.Second))
 	}
 	list, _ := a.At(start)
 	if len(list) != Most || a.Has(addr(0)) || a.Forgot(addr(0)) || a.Has(addr(Most-1)) || !a.Has(addr(Most)) || !a.Has(addr(2*Most-1)) {
 		t.Errorf("%d addresses, or not the newest", len(list))
 	}
 	for i := range 2 * mostNames {
-		a.Add(fmt.Sprint(i), []netip.Addr{addr(2*Most - 1)}, start)
+		a.Add(fmt.Sprint(i), []netip.AddrPort{addr(2*Most - 1)}, start)
 	}
 	if names := a.byAddr[addr(2*Most-1)].names; len(names) != mostNames || names[mostNames-1] != "31" {
 		t.Error(names)
 	}
 }
 
+// A name that is reached on some ports only keeps those, and gets none that it had not.
+func TestKeepNarrowsToPorts(t *testing.T) {
+	var a Addresses
+	a.Add("a.example", []netip.AddrPort{addr(1)}, start.Add(time.Minute))
+	a.Add("b.example", []netip.AddrPort{addr(1)}, start.Add(time.Minute))
+	a.Add("a.example", []netip.AddrPort{on(2, 22), on(2, 443)}, start.Add(time.Minute))
+	a.Keep(func(name string) []uint16 {
+		return map[string][]uint16{"a.example": {443, 8443}, "b.example": {0}}[name]
+	})
+	if list, _ := a.At(start); fmt.Sprint(list) != "[{9.0.0.1:0 b.example} {9.0.0.1:443 a.example} {9.0.0.1:8443 a.example} {9.0.0.2:443 a.example}]" {
+		t.Error(list)
+	}
+	a.Keep(func(name string) []uint16 { return map[string][]uint16{"a.example": {443, 8443}}[name] })
+	for to, want := range map[netip.AddrPort]bool{addr(1): false, on(1, 443): true, on(1, 8443): true, on(1, 22): false, on(2, 443): true, on(2, 8443): false} {
+		if a.Has(to) != want {
+			t.Errorf("%v: remembered is %v", to, !want)
+		}
+	}
+	if !a.Forgot(on(1, 22)) || !a.Forgot(on(2, 22)) || a.Forgot(on(1, 443)) || a.Forgot(on(2, 8443)) {
+		t.Error("forgotten is something else than what had names")
+	}
+	a.Keep(func(string) []uint16 { return []uint16{0} })
+	if a.Has(addr(1)) || !a.Has(on(1, 443)) {
+		t.Error("a port that is reached has become all ports")
+	}
+}
+
 func TestNamesOf(t *testing.T) {
-	list := []Address{{netip.MustParseAddr("203.0.113.1"), "a.example"}, {netip.MustParseAddr("203.0.113.2"), "b.example c.example"}}
-	for addr, want := range map[string]string{"203.0.113.1": "[a.example]", "203.0.113.2": "[b.example c.example]", "203.0.113.3": "[]"} {
-		if got := NamesOf(list, netip.MustParseAddr(addr)); fmt.Sprint(got) != want {
-			t.Errorf("%s: %v, want %s", addr, got, want)
+	list := []Address{{addr(1), "a.example"}, {addr(2), "b.example c.example"}, {on(2, 443), "d.example"}, {on(4, 443), "e.example"}}
+	for to, want := range map[netip.AddrPort]string{
+		on(1, 22): "[a.example]", on(2, 22): "[b.example c.example]", on(2, 443): "[b.example c.example d.example]", on(3, 443): "[]", on(4, 443): "[e.example]", on(4, 22): "[]",
+	} {
+		if got := NamesOf(list, to); fmt.Sprint(got) != want {
+			t.Errorf("%v: %v, want %s", to, got, want)
 		}
 	}
 }

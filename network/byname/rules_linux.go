@@ -25,8 +25,10 @@ type Slots struct {
 	// From matches what comes from such a slot by its interface, and To what goes there. Source matches what has its
 	// address, too.
 	From, To, Source []expr.Any
-	// Reach has each slot's address with the ranges that it reaches, and Bound with the addresses of its names.
-	Reach, Bound *nftables.Set
+	// Reach is what slots reach by address. Bound has each slot's address with those of its names, and BoundPorts with those that
+	// it reaches on one port.
+	Reach             nft.Reach
+	Bound, BoundPorts *nftables.Set
 	// Reachable has what may be reached at all.
 	Reachable *nftables.Set
 }
@@ -40,30 +42,29 @@ func (s Slots) FlowWay() Way {
 	return Way{Out: nft.Rule(s.From, flow), Back: nft.Rule(s.To, flow)}
 }
 
-// AddressWays are the permissions by address; the caller adds Reach. Port 53 is not among them, so that a query which was
+// AddressWays are the permissions by address, without those for answers. Port 53 is not among them, so that a query which was
 // not redirected ends here.
 func (s Slots) AddressWays() (out [][]expr.Any) {
-	for _, part := range [][]expr.Any{
-		nft.Rule(nft.NotProto(unix.IPPROTO_TCP), nft.NotProto(unix.IPPROTO_UDP)),
-		nft.Rule(nft.IsProto(unix.IPPROTO_TCP), nft.NotPorts(resolverPort)),
-		nft.Rule(nft.IsProto(unix.IPPROTO_UDP), nft.NotPorts(resolverPort)),
-	} {
-		out = append(out, nft.Rule(s.From, part))
+	out = append(out, nft.Rule(s.From, s.Reach.Others()))
+	for _, match := range s.Reach.Requests() {
+		out = append(out, nft.Rule(s.From, match, nft.NotPorts(resolverPort)))
 	}
 	return out
 }
 
 // Marks are the rules that mark flows to bound addresses, on ports that nothing else checks.
 func (s Slots) Marks() (rules [][]expr.Any) {
-	slot := nft.Rule(s.Source, nft.DestIn(s.Reachable), nft.Towards(s.Bound))
+	slot := nft.Rule(s.Source, nft.DestIn(s.Reachable))
 	for _, part := range [][]expr.Any{
 		nft.Rule(nft.IsProto(unix.IPPROTO_TCP), nft.NotPorts(append(checkedPorts, resolverPort)...)),
 		nft.Rule(nft.IsProto(unix.IPPROTO_UDP), nft.NotPorts(resolverPort)),
-		nft.Rule(nft.IsProto(unix.IPPROTO_ICMP), nft.CtState(nft.OfItself)), // An error belongs to the flow that it is about.
 	} {
-		rules = append(rules, nft.Rule(slot, part, nft.MarkFlow(boundFlow)))
+		rules = append(rules,
+			nft.Rule(slot, part, nft.Towards(s.Bound), nft.MarkFlow(boundFlow)),
+			nft.Rule(slot, part, nft.TowardsPort(s.BoundPorts), nft.MarkFlow(boundFlow)))
 	}
-	return rules
+	own := nft.Rule(nft.IsProto(unix.IPPROTO_ICMP), nft.CtState(nft.OfItself)) // An error belongs to the flow that it is about.
+	return append(rules, nft.Rule(slot, nft.Towards(s.Bound), own, nft.MarkFlow(boundFlow)))
 }
 
 // Questions are the rules that send queries to the resolver. They come before other redirections.
@@ -75,8 +76,10 @@ func (s Slots) Questions() [][]expr.Any {
 }
 
 // Redirects are the rules that send to the gateway what is not allowed by its address.
-func (s Slots) Redirects() [][]expr.Any {
-	rules := [][]expr.Any{nft.Rule(s.Source, nft.Towards(s.Reach), nft.Accept())}
+func (s Slots) Redirects() (rules [][]expr.Any) {
+	for _, match := range s.Reach.Requests() {
+		rules = append(rules, nft.Rule(s.Source, match, nft.Accept()))
+	}
 	for _, port := range checkedPorts {
 		rules = append(rules, nft.Rule(s.Source, nft.DestIn(s.Reachable), nft.IsPort(unix.IPPROTO_TCP, port), nft.RedirectTo(gatewayPort)))
 	}

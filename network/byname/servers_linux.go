@@ -26,20 +26,20 @@ const mostName = 255
 
 // Guests are the slots, by their addresses. Safe for concurrent use.
 type Guests interface {
-	// Allowed reports whether a guest may reach a host name by its policy in force.
-	Allowed(guest netip.Addr, name string) bool
+	// Allowed reports whether a guest may reach a host name by its policy in force, on a port or, for 0, on any.
+	Allowed(guest netip.Addr, name string, port uint16) bool
 	// Known reports whether the policy of a guest is known.
 	Known(guest netip.Addr) bool
 	// Reaches reports whether a guest may reach an address by its policy in force, whatever its name is.
-	Reaches(guest, to netip.Addr) bool
+	Reaches(guest netip.Addr, to netip.AddrPort) bool
 	// Headers are what is set in a guest's requests to a host, by the canonical name of the header; nil if nothing is.
 	Headers(guest netip.Addr, host string) map[string]string
 	// Rewrites reports whether any host has Headers, and NamesOf the names that an address was given for, if the guest reaches
 	// it by them. Proxy is what its connections go through; the zero value is nothing.
 	Rewrites(guest netip.Addr) bool
-	NamesOf(guest, to netip.Addr) []string
+	NamesOf(guest netip.Addr, to netip.AddrPort) []string
 	Proxy(guest netip.Addr) socks.Proxy
-	// Bind lets a guest reach the addresses of a name, on the ports that the gateway does not check, for a time.
+	// Bind lets a guest reach the addresses of a name, on those of its ports that the gateway does not check, for a time.
 	Bind(guest netip.Addr, name string, addrs []netip.Addr, life time.Duration) error
 	// Answered records that a guest got an answer to a query for a name, and Opened that a connection to a port of a host was
 	// opened by its name. Both are in lower case without a last dot.
@@ -129,6 +129,9 @@ type (
 	}
 )
 
+// Allowed reports whether a guest may reach a name on any port.
+func (g queried) Allowed(guest netip.Addr, name string) bool { return g.Guests.Allowed(guest, name, 0) }
+
 func (g queried) Refused(guest netip.Addr, name string) {
 	g.Guests.Refused(guest, "dns", printable(name), netip.AddrPort{})
 }
@@ -166,12 +169,12 @@ func (g passed) Dial(ctx context.Context, guest netip.Addr, way any, host string
 
 // dialName connects to a host. A proxy looks for the host itself; else it is connected to address by address.
 func (g passed) dialName(ctx context.Context, guest netip.Addr, way any, host string, port uint16) (net.Conn, netip.Addr, error) {
-	allowed := g.Allowed(guest, host)
+	allowed := g.Allowed(guest, host, port)
 	if p := way.(socks.Proxy); p != (socks.Proxy{}) && allowed {
 		c, err := g.through(ctx, guest, p, net.JoinHostPort(host, strconv.Itoa(int(port))))
 		return c, netip.Addr{}, err
 	}
-	usable := func(a netip.Addr) bool { return allowed || g.Reaches(guest, a) }
+	usable := func(a netip.Addr) bool { return allowed || g.Reaches(guest, netip.AddrPortFrom(a, port)) }
 	return g.dialHost(ctx, guest, host, usable, func(ctx context.Context, a netip.Addr) (net.Conn, error) {
 		return g.DialAddr(ctx, guest, way, netip.AddrPortFrom(a, port))
 	})

@@ -19,12 +19,12 @@ import (
 // nothing allows nothing, and records the names that it refused.
 type nothing struct{ refused chan string }
 
-func (nothing) Allowed(netip.Addr, string) bool              { return false }
+func (nothing) Allowed(netip.Addr, string, uint16) bool      { return false }
 func (nothing) Known(netip.Addr) bool                        { return true }
-func (nothing) Reaches(netip.Addr, netip.Addr) bool          { return false }
+func (nothing) Reaches(netip.Addr, netip.AddrPort) bool      { return false }
 func (nothing) Headers(netip.Addr, string) map[string]string { return nil }
 func (nothing) Rewrites(netip.Addr) bool                     { return false }
-func (nothing) NamesOf(_, _ netip.Addr) []string             { return nil }
+func (nothing) NamesOf(netip.Addr, netip.AddrPort) []string  { return nil }
 func (nothing) Proxy(netip.Addr) socks.Proxy                 { return socks.Proxy{} }
 func (nothing) Bind(netip.Addr, string, []netip.Addr, time.Duration) error {
 	panic("nothing is allowed")

@@ -87,7 +87,7 @@ func (c *conn) run() {
 // passAddress passes on a connection to a port where nothing says its host.
 func (c *conn) passAddress() {
 	if !c.open() {
-		names := c.gw.Guests.NamesOf(c.guest, c.to.Addr())
+		names := c.gw.Guests.NamesOf(c.guest, c.to)
 		if len(names) == 0 {
 			c.gw.Guests.Refused(c.guest, "", c.to)
 			return
@@ -112,11 +112,11 @@ func (c *conn) allowed(host string) bool {
 	c.mu.Lock()
 	c.host = host
 	c.mu.Unlock()
-	return c.gw.Guests.Allowed(c.guest, host)
+	return c.gw.Guests.Allowed(c.guest, host, c.to.Port())
 }
 
 // open reports whether it may go to the address that the guest has chosen, whatever its host is.
-func (c *conn) open() bool { return c.gw.Guests.Reaches(c.guest, c.to.Addr()) }
+func (c *conn) open() bool { return c.gw.Guests.Reaches(c.guest, c.to) }
 
 // headers are those of the host, which the guest must be allowed otherwise.
 func (c *conn) headers(host string) map[string]string {
@@ -135,9 +135,9 @@ func (c *conn) may() bool {
 	if way != nil && way != c.gw.Guests.Way(c.guest) {
 		return false
 	}
-	allowed := func(host string) bool { return c.gw.Guests.Allowed(c.guest, host) }
+	allowed := func(host string) bool { return c.gw.Guests.Allowed(c.guest, host, c.to.Port()) }
 	return host == "" && !via.IsValid() || host != "" && !own && allowed(host) ||
-		via.IsValid() && (c.gw.Guests.Reaches(c.guest, via) || slices.ContainsFunc(names, allowed))
+		via.IsValid() && (c.gw.Guests.Reaches(c.guest, netip.AddrPortFrom(via, c.to.Port())) || slices.ContainsFunc(names, allowed))
 }
 
 // dial connects to the host, or to the address that the guest has chosen if there is none. Headers go to a host only.

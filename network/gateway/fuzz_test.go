@@ -94,18 +94,18 @@ func (s *strict) Dial(_ context.Context, _ netip.Addr, _ any, host string, port 
 
 func (s *strict) Rewrites(netip.Addr) bool { return false }
 
-func (s *strict) NamesOf(_, _ netip.Addr) []string { return nil }
+func (s *strict) NamesOf(netip.Addr, netip.AddrPort) []string { return nil }
 
 func (s *strict) Way(netip.Addr) any { return "" }
 
-func (s *strict) Allowed(_ netip.Addr, host string) bool {
+func (s *strict) Allowed(_ netip.Addr, host string, _ uint16) bool {
 	if host != canonical(host) || host == "" {
 		s.t.Errorf("the policy is asked about %q", host)
 	}
 	return host == "a.example"
 }
 
-func (s *strict) Reaches(netip.Addr, netip.Addr) bool { return false }
+func (s *strict) Reaches(netip.Addr, netip.AddrPort) bool { return false }
 
 func (s *strict) Headers(netip.Addr, string) map[string]string { return nil }
 

@@ -48,18 +48,18 @@ const (
 // Guests are the policies of guests, and their way to hosts. Safe for concurrent use. Hosts are in lower case, without
 // a port and a last dot; they are never addresses.
 type Guests interface {
-	// Allowed reports whether the policy that is in force now allows the host. It must not block for long.
-	Allowed(guest netip.Addr, host string) bool
+	// Allowed reports whether the policy that is in force now allows the host on the port. It must not block for long.
+	Allowed(guest netip.Addr, host string, port uint16) bool
 	// Reaches reports whether the policy that is in force now allows the address, whatever the host is. It must not block
 	// for long.
-	Reaches(guest, to netip.Addr) bool
+	Reaches(guest netip.Addr, to netip.AddrPort) bool
 	// Headers are what is set in requests to the host, by the canonical name of the header; nil if nothing is. They
 	// permit nothing. It must not block for long. The map is not changed.
 	Headers(guest netip.Addr, host string) map[string]string
 	// Rewrites reports whether any host has Headers. It must not block for long.
 	Rewrites(guest netip.Addr) bool
 	// NamesOf are the hosts that the address was given for, and which the guest may reach there now.
-	NamesOf(guest, to netip.Addr) []string
+	NamesOf(guest netip.Addr, to netip.AddrPort) []string
 	// Way is how connections of the guest go now. It can be compared, and is not nil: if it is another one afterwards, those that
 	// went that way, or are being dialed, are broken off. It must not block for long.
 	Way(guest netip.Addr) any

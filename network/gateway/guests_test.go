@@ -9,9 +9,12 @@ import (
 	"syscall"
 )
 
-func (w *world) Allowed(guest netip.Addr, host string) bool {
+func (w *world) Allowed(guest netip.Addr, host string, port uint16) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if port != w.port {
+		w.t.Errorf("the policy is asked about port %d, not %d", port, w.port)
+	}
 	if host == "" || host != canonical(host) {
 		w.t.Errorf("the policy is asked about %q", host)
 	}
@@ -48,10 +51,10 @@ func (w *world) Rewrites(netip.Addr) bool {
 	return len(w.headers) > 0 || !w.passes
 }
 
-func (w *world) NamesOf(_, to netip.Addr) (out []string) {
+func (w *world) NamesOf(_ netip.Addr, to netip.AddrPort) (out []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, name := range w.names[to] {
+	for _, name := range w.names[to.Addr()] {
 		if w.allowed[name] {
 			out = append(out, name)
 		}
@@ -70,10 +73,13 @@ func (w *world) Way(netip.Addr) any {
 	return way
 }
 
-func (w *world) Reaches(_, to netip.Addr) bool {
+func (w *world) Reaches(_ netip.Addr, to netip.AddrPort) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.reached[to]
+	if to.Port() != w.port {
+		w.t.Errorf("the policy is asked about port %d, not %d", to.Port(), w.port)
+	}
+	return w.reached[to.Addr()]
 }
 
 func (w *world) Headers(_ netip.Addr, host string) map[string]string {

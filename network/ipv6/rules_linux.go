@@ -16,11 +16,15 @@ type Way struct {
 	Back [][]expr.Any
 }
 
-// Within is the way of slots to the ranges of a set of pairs; see nft.PairSet6. from and to match their packets by the interface.
-func Within(from, to []expr.Any, reach *nftables.Set) Way {
-	return Way{Out: nft.Rule(from, nft.Towards6(reach)), Back: [][]expr.Any{
-		nft.Rule(to, nft.From6(reach)), nft.Rule(to, nft.CtState(nft.Related), nft.AboutTowards6(reach)),
-	}}
+// Within are the ways of slots to what they reach. out match their packets, and to those to them by the interface.
+func Within(out [][]expr.Any, to []expr.Any, reach nft.Reach) (ways []Way) {
+	for _, match := range out {
+		ways = append(ways, Way{Out: match})
+	}
+	for _, match := range reach.Answers() {
+		ways[0].Back = append(ways[0].Back, nft.Rule(to, match))
+	}
+	return ways
 }
 
 // Router is what the rules of the router need.

@@ -39,7 +39,7 @@ func (g *guests) seen() []string {
 func (g *guests) Allowed(_ netip.Addr, name string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return Match(g.patterns, name)
+	return Match(g.patterns, name, 0)
 }
 
 func (g *guests) Known(netip.Addr) bool {

@@ -16,6 +16,8 @@ package names
 import (
 	"errors"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rundlet/rundlet/network/hostname"
@@ -31,22 +33,36 @@ var (
 	ErrServers = errors.New("no name server answered")
 )
 
-// Match reports whether a host name is one of the patterns. A pattern is in lower case without a last dot:
-// example.com is that name, *.example.com all names below it at any depth, and * every name. The host may have
+// Ports are the ports on which patterns allow a host name, in the order of the patterns; a single 0 is all ports, and none is
+// that no pattern is the name. A pattern is in lower case without a last dot:
+// example.com is that name, *.example.com all names below it at any depth, and * every name; and it may end with ":" and a port. The host may have
 // upper case and a last dot. An IP address in any notation is not a name, and neither is one with other
 // characters than those of ASCII host names and underscores.
-func Match(patterns []string, host string) bool {
+func Ports(patterns []string, host string) (ports []uint16) {
 	host, ok := hostname.Canonical(host)
 	if !ok {
-		return false
+		return nil
 	}
 	for _, p := range patterns {
+		p, of, limited := strings.Cut(p, ":")
 		below, wild := strings.CutPrefix(p, "*")
-		if p == host || wild && (below == "" || below[0] == '.' && strings.HasSuffix(host, below)) {
-			return true
+		switch {
+		case p != host && (!wild || below != "" && (below[0] != '.' || !strings.HasSuffix(host, below))):
+		case !limited:
+			return []uint16{0}
+		default:
+			if port, err := strconv.ParseUint(of, 10, 16); err == nil && port > 0 && !slices.Contains(ports, uint16(port)) {
+				ports = append(ports, uint16(port))
+			}
 		}
 	}
-	return false
+	return ports
+}
+
+// Match reports whether patterns allow a host name on a port, as Ports; of port 0, whether on any.
+func Match(patterns []string, host string, port uint16) bool {
+	ports := Ports(patterns, host)
+	return len(ports) > 0 && (port == 0 || ports[0] == 0 || slices.Contains(ports, port))
 }
 
 // reverse reports whether a name in lower case stands for an address.

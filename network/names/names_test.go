@@ -1,6 +1,7 @@
 package names
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -65,11 +66,11 @@ func TestMatch(t *testing.T) {
 		{"a.com *.b.com", "b.com", false},
 		{"*b.com", "ab.com", false}, // Not a pattern.
 	} {
-		if got := Match(strings.Split(c.patterns, " "), c.host); got != c.want {
+		if got := Match(strings.Split(c.patterns, " "), c.host, 0); got != c.want {
 			t.Errorf("%s matches %q: %v", c.patterns, c.host, got)
 		}
 	}
-	if Match(nil, "example.com") {
+	if Match(nil, "example.com", 0) {
 		t.Error("no pattern matches")
 	}
 }
@@ -78,6 +79,27 @@ func TestAReverseName(t *testing.T) {
 	for name, want := range map[string]bool{"4.3.2.1.in-addr.arpa": true, "1.0.ip6.arpa": true, "in-addr.arpa.example.com": false, "xin-addr.arpa": false} {
 		if reverse(name) != want {
 			t.Errorf("%s: %v", name, !want)
+		}
+	}
+}
+
+func TestMatchOnAPort(t *testing.T) {
+	patterns := strings.Split("a.example:443 a.example:8443 *.a.example:22 *.b.example b.example:443 bad.example:x bad.example:0 bad.example:65536 c.example: *:99", " ")
+	for _, c := range []struct {
+		host string
+		want []uint16
+	}{
+		{"A.Example.", []uint16{443, 8443, 99}}, {"x.a.example", []uint16{22, 99}}, {"x.b.example", []uint16{0}}, {"b.example", []uint16{443, 99}}, {"bad.example", []uint16{99}},
+		{"c.example", []uint16{99}}, {"a.example:443", nil}, {"127.0.0.1", nil},
+	} {
+		if got := Ports(patterns, c.host); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.host, got, c.want)
+		}
+		for _, port := range []uint16{0, 22, 80, 443, 8443} {
+			want := len(c.want) > 0 && port == 0 || slices.Contains(c.want, port) || slices.Contains(c.want, 0)
+			if Match(patterns, c.host, port) != want {
+				t.Errorf("%s on port %d: %v", c.host, port, !want)
+			}
 		}
 	}
 }

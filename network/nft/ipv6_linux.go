@@ -54,23 +54,6 @@ func DestIn6(set *nftables.Set) []expr.Any {
 	}
 }
 
-// Towards6 matches the pair of a slot's IPv4 address, of the source, and the IPv6 destination, and From6 that of the
-// destination and the source. AboutTowards6 matches ICMPv6 errors by the packet that they are about, as Towards6.
-func Towards6(set *nftables.Set) []expr.Any {
-	return isPair(set, &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: lastSource6, Len: 4 + addrLen6})
-}
-func From6(set *nftables.Set) []expr.Any {
-	return isPair(set,
-		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: lastDest6, Len: 4},
-		&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt6, Len: addrLen6})
-}
-func AboutTowards6(set *nftables.Set) []expr.Any {
-	const header = 8 // Of the error, before the packet.
-	return Rule(IsProto(unix.IPPROTO_ICMPV6), isPair(set, &expr.Payload{
-		DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseTransportHeader, Offset: header + lastSource6, Len: 4 + addrLen6,
-	}))
-}
-
 // IfaceNotIn matches interfaces that a set of names has not; key says which interface.
 func IfaceNotIn(key expr.MetaKey, set *nftables.Set) []expr.Any {
 	return []expr.Any{

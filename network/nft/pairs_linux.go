@@ -37,7 +37,7 @@ func Pairs6(elements []nftables.SetElement) map[netip.Addr][]netipx.IPRange {
 	return pairs(elements, 4+addrLen6, half6)
 }
 
-func pairs(elements []nftables.SetElement, size int, half func(key []byte, n uint64) (a, b netip.Addr)) map[netip.Addr][]netipx.IPRange {
+func pairs[K comparable](elements []nftables.SetElement, size int, half func(key []byte, n uint64) (K, netip.Addr)) map[K][]netipx.IPRange {
 	elements = slices.DeleteFunc(elements, func(e nftables.SetElement) bool { return len(e.Key) != size })
 	slices.SortFunc(elements, func(a, b nftables.SetElement) int {
 		if c := bytes.Compare(a.Key, b.Key); c != 0 || a.IntervalEnd == b.IntervalEnd {
@@ -48,7 +48,7 @@ func pairs(elements []nftables.SetElement, size int, half func(key []byte, n uin
 		}
 		return 1
 	})
-	out := map[netip.Addr][]netipx.IPRange{}
+	out := map[K][]netipx.IPRange{}
 	for i := 1; i < len(elements); i++ {
 		if elements[i-1].IntervalEnd || !elements[i].IntervalEnd {
 			continue

@@ -82,23 +82,9 @@ func DestIn(set *nftables.Set) []expr.Any {
 	}
 }
 
-// Towards matches the pair of IPv4 source and destination, and From that of destination and source.
+// Towards matches the pair of IPv4 source and destination.
 func Towards(set *nftables.Set) []expr.Any {
 	return isPair(set, &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt, Len: 8})
-}
-func From(set *nftables.Set) []expr.Any {
-	return isPair(set,
-		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: destAt, Len: 4},
-		&expr.Payload{DestRegister: unix.NFT_REG32_01, Base: expr.PayloadBaseNetworkHeader, Offset: sourceAt, Len: 4})
-}
-
-// AboutTowards matches ICMP errors by the packet that they are about, as Towards: routers on the way send them, too.
-func AboutTowards(set *nftables.Set) []expr.Any {
-	const header = 8 // Of the error, before the packet.
-	return Rule(
-		IsProto(unix.IPPROTO_ICMP),
-		isPair(set, &expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseTransportHeader, Offset: header + sourceAt, Len: 8}),
-	)
 }
 
 // Where the addresses are in the header of IPv4.

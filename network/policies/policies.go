@@ -25,9 +25,13 @@ type Policy struct {
 	// without overlap: nothing else is reached, name servers neither. The slice
 	// must not be changed.
 	Only []netipx.IPRange
+	// Ports are the ports of TCP and UDP that have separate ranges, in ascending order and at most MostPorts: Only is about the others,
+	// and about other protocols. If there are any, all of the internet is Everywhere in Only. The slice must not be changed.
+	Ports []Port
 	// Names, if there are any, are patterns of host names (see names.Match): AllowInternet is about Only and the hosts
 	// with such a name. Such a slot asks for names at the resolver of the router; on ports 80 and 443 the gateway there checks
-	// the name, and on others the addresses count that were given for it. The slice must not be changed.
+	// the name, and on others the addresses count that were given for it. A name with ":" and a port is reached on that port
+	// alone. The slice must not be changed.
 	Names []string
 	// Headers, if there are any, are set in the requests to hosts on ports 80 and 443 that the policy allows otherwise:
 	// by host name, or "*." and a name for all below it, then by header in its canonical form. Hosts are in lower case, without
@@ -38,8 +42,28 @@ type Policy struct {
 	Proxy socks.Proxy
 }
 
+// Port is what is reached on a port: ranges as Only, of which there may be none.
+type Port struct {
+	Port uint16
+	Only []netipx.IPRange
+}
+
+// MostPorts is how many ports of a policy have separate ranges. The packet filter has all ranges of each.
+const MostPorts = 16
+
+// Everywhere is all addresses.
+var Everywhere = []netipx.IPRange{netipx.MustParseIPRange("0.0.0.0-255.255.255.255"), netipx.MustParseIPRange("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")}
+
+// OwnPorts are the ports that have separate ranges.
+func (p Policy) OwnPorts() (out []uint16) {
+	for _, port := range p.Ports {
+		out = append(out, port.Port)
+	}
+	return out
+}
+
 // All reports whether it is about all of the internet, and Limited whether about parts of it.
-func (p Policy) All() bool     { return p.AllowInternet && len(p.Only)+len(p.Names) == 0 }
+func (p Policy) All() bool     { return p.AllowInternet && len(p.Only)+len(p.Names)+len(p.Ports) == 0 }
 func (p Policy) Limited() bool { return p.AllowInternet && !p.All() }
 
 // Rewritten reports whether requests get headers.
@@ -58,12 +82,27 @@ func (p Policy) Equal(o Policy) bool {
 
 // ReachesAs reports whether both permit the same.
 func (p Policy) ReachesAs(o Policy) bool {
-	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names)
+	return p.AllowInternet == o.AllowInternet && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names) &&
+		slices.EqualFunc(p.Ports, o.Ports, func(a, b Port) bool { return a.Port == b.Port && slices.Equal(a.Only, b.Only) })
 }
 
-// Covers reports whether an address is reached whatever its name is.
-func (p Policy) Covers(a netip.Addr) bool {
-	return p.All() || p.AllowInternet && slices.ContainsFunc(p.Only, func(r netipx.IPRange) bool { return r.Contains(a) })
+// on are the ranges for a port of TCP and UDP, or 0 for other protocols.
+func (p Policy) on(port uint16) []netipx.IPRange {
+	for _, own := range p.Ports {
+		if own.Port == port {
+			return own.Only
+		}
+	}
+	return p.Only
+}
+
+// AllOn reports whether all of the internet is reached on a port of TCP and UDP, or 0 for other protocols. Covers
+// reports whether an address is, whatever its name is.
+func (p Policy) AllOn(port uint16) bool {
+	return p.All() || p.AllowInternet && slices.Equal(p.on(port), Everywhere)
+}
+func (p Policy) Covers(a netip.AddrPort) bool {
+	return p.All() || p.AllowInternet && slices.ContainsFunc(p.on(a.Port()), func(r netipx.IPRange) bool { return r.Contains(a.Addr()) })
 }
 
 // errCannot: a policy that can never be in force.
@@ -74,8 +113,20 @@ func (p Policy) Check(certified bool) error {
 	if p.Rewritten() && !certified {
 		return fmt.Errorf("%w: headers, without certificates that guests trust", errCannot)
 	}
-	for i, r := range p.Only {
-		if !r.IsValid() || r.From().Is4In6() || i > 0 && !p.Only[i-1].To().Less(r.From()) {
+	for i, own := range p.Ports {
+		if own.Port == 0 || i >= MostPorts || i > 0 && p.Ports[i-1].Port >= own.Port {
+			return fmt.Errorf("%w: port %d, the %d. of them", errCannot, own.Port, i+1)
+		}
+		if err := check(own.Only); err != nil {
+			return fmt.Errorf("port %d: %w", own.Port, err)
+		}
+	}
+	return check(p.Only)
+}
+
+func check(ranges []netipx.IPRange) error {
+	for i, r := range ranges {
+		if !r.IsValid() || r.From().Is4In6() || i > 0 && !ranges[i-1].To().Less(r.From()) {
 			return fmt.Errorf("%w: range %v", errCannot, r)
 		}
 	}

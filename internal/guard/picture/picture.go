@@ -107,6 +107,7 @@ var Layers = []Layer{
 	{"network/socks/sockstest", nil, "is a proxy for tests"},
 	{"network/socks", []string{"network/socks/sockstest"}, "connects through proxies, and knows no guest"},
 	{"network/policies", []string{"network/socks"}, "compares what slots reach, and puts nothing in force"},
+	{"network/ranges", []string{"network/nft", "network/policies"}, "writes policies as elements of sets, and knows no slot"},
 	{"network/slash30", nil, "divides a range, and knows no slot"},
 	{"network/byname", []string{"network/namespace", "network/nft", "network/names", "network/gateway", "network/socks"}, "serves any guests, and knows no policy"},
 	{"network/settle", []string{"network/namespace"}, "mends addresses, routes and switches, and knows none"},

@@ -46,7 +46,7 @@ func TestBundlesAreWellFormed(t *testing.T) {
 		}
 		for i, host := range hosts {
 			label := strings.Replace(host, "*", "label", 1)
-			if others := slices.Delete(slices.Clone(hosts), i, i+1); names.Match(others, label) {
+			if others := slices.Delete(slices.Clone(hosts), i, i+1); names.Match(others, label, 0) {
 				t.Errorf("%s: %s is within %q", name, host, others)
 			}
 			owner := strings.TrimPrefix(host, "*.")
@@ -73,11 +73,11 @@ func TestABundleDoesNotReachItsNeighbours(t *testing.T) {
 	for _, name := range bundle.Names() {
 		for _, host := range bundle.Hosts(name) {
 			owner, wild := strings.CutPrefix(host, "*.")
-			if below := "label." + owner; names.Match(everything, below) != (wild || slices.Contains(everything, "*."+owner)) {
+			if below := "label." + owner; names.Match(everything, below, 0) != (wild || slices.Contains(everything, "*."+owner)) {
 				t.Errorf("%s has %s, and %s is reached: %v", name, host, below, !wild)
 			}
 			for _, neighbour := range []string{"evil-" + owner, "evil" + owner, owner + ".evil.example", "evil." + owner + ".example", strings.ReplaceAll(owner, ".", "-") + ".example"} {
-				if names.Match(everything, neighbour) {
+				if names.Match(everything, neighbour, 0) {
 					t.Errorf("%s of %s reaches %s", host, name, neighbour)
 				}
 			}
@@ -94,10 +94,10 @@ func TestNoBundleReachesSharedHosts(t *testing.T) {
 		"evil.github.io", "evil.github.dev", "evil.hf.space", "evil.endpoints.huggingface.cloud", "evil.ingest.sentry.io", "evil.web.app", "evil.vercel.app",
 		"localhost", "metadata.google.internal", "example.com", "127.0.0.1",
 	} {
-		if names.Match(everything, host) {
+		if names.Match(everything, host, 0) {
 			t.Errorf("%s is reached", host)
 		}
-		if host != "127.0.0.1" && !names.Match([]string{"*"}, host) {
+		if host != "127.0.0.1" && !names.Match([]string{"*"}, host, 0) {
 			t.Errorf("%s is not a host name", host)
 		}
 	}

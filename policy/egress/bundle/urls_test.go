@@ -95,12 +95,12 @@ func TestABundleReachesWhatItsToolsAsk(t *testing.T) {
 				t.Fatal(err)
 			}
 			hosts = append(hosts, u.Hostname())
-			if !names.Match(allowed, u.Hostname()) {
+			if !names.Match(allowed, u.Hostname(), 0) {
 				t.Errorf("%s does not reach %s", name, text)
 			}
 		}
 		for _, pattern := range allowed {
-			if !slices.ContainsFunc(hosts, func(host string) bool { return names.Match([]string{pattern}, host) }) {
+			if !slices.ContainsFunc(hosts, func(host string) bool { return names.Match([]string{pattern}, host, 0) }) {
 				t.Errorf("%s has %s, which no URL of the table asks", name, pattern)
 			}
 		}
@@ -119,12 +119,12 @@ func TestABundleReachesItsServiceOnly(t *testing.T) {
 	} {
 		allowed := patterns(t, bundle.Prefix+name)
 		for _, host := range c.yes {
-			if !names.Match(allowed, host) {
+			if !names.Match(allowed, host, 0) {
 				t.Errorf("%s does not reach %s", name, host)
 			}
 		}
 		for _, host := range c.no {
-			if names.Match(allowed, host) {
+			if names.Match(allowed, host, 0) {
 				t.Errorf("%s reaches %s", name, host)
 			}
 		}
