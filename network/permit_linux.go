@@ -70,19 +70,21 @@ func permits(b *nft.Table, sources *nftables.Set, ways []way, direct, marks [][]
 	var rules [][]expr.Any
 	for _, w := range ways {
 		slot := nft.Rule(nft.SourceIn(sources), w.out)
-		rules = append(rules, nft.Rule(slot, nft.DestIn(reachable), permit()))
+		rules = append(rules, nft.Rule(slot, nft.DestIn(reachable), permit(), nft.Accept()))
 		if w.asks {
 			rules = append(rules,
-				nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit()),
-				nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit()),
+				nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_UDP, 53), permit(), nft.Accept()),
+				nft.Rule(slot, nft.DestIn(nameservers), nft.IsPort(unix.IPPROTO_TCP, 53), permit(), nft.Accept()),
 			)
 		}
 	}
 	b.Chain("ways", rules...)
 	first := append([][]expr.Any{ipv6.First(ipv6.Permitting)}, marks...)
 	first = append(first, nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()))
-	for _, match := range direct {
-		first = append(first, nft.Rule(match, nft.Jump("ways")))
+	for range nft.Looks {
+		for _, match := range direct {
+			first = append(first, nft.Rule(match, nft.Jump("ways")))
+		}
 	}
 	b.Hook("permit", nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept, first...)
 }

@@ -261,7 +261,8 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	b.Chain("answers", answers...)
 	b.Chain("requests", requests...)
 	var in, out [][]expr.Any
-	for i := range direct {
+	for i := range nft.Looks * len(direct) {
+		i %= len(direct)
 		in = append(in, nft.Rule(nft.IIF(uplinkRouter), directBack[i], nft.Jump("answers")))
 		out = append(out, nft.Rule(nft.OIF(uplinkRouter), direct[i], nft.Jump("requests")))
 	}

@@ -59,13 +59,22 @@ func (r Router) Add(b *nft.Table) {
 		nft.Drop(),
 	)
 	permits := [][]expr.Any{nft.Rule(nft.IIF(r.Uplink), nft.CtState(nft.Established), r.Permit)}
-	var back, out [][]expr.Any
+	var ways, back, out [][]expr.Any
 	for _, w := range r.Ways {
-		permits = append(permits, nft.Rule(slot, w.Out, nft.DestIn6(r.Reachable), r.Permit))
-		out = append(out, nft.Rule(nft.OIF(r.Uplink), w.Out, nft.DestIn6(r.Reachable), nft.Accept()))
+		ways = append(ways, nft.Rule(slot, w.Out, nft.DestIn6(r.Reachable), r.Permit, nft.Accept()))
+		out = append(out, nft.Rule(w.Out, nft.DestIn6(r.Reachable), nft.Accept()))
 		for _, match := range w.Back {
-			back = append(back, nft.Rule(nft.IIF(r.Uplink), nft.CtState(nft.Established), match, nft.Accept()))
+			back = append(back, nft.Rule(match, nft.Accept()))
 		}
+	}
+	b.Chain("ways6", ways...)
+	b.Chain("requests6", out...)
+	b.Chain("answers6", back...)
+	back, out = nil, nil
+	for range nft.Looks {
+		permits = append(permits, nft.Jump("ways6"))
+		back = append(back, nft.Rule(nft.IIF(r.Uplink), nft.CtState(nft.Established), nft.Jump("answers6")))
+		out = append(out, nft.Rule(nft.OIF(r.Uplink), nft.Jump("requests6")))
 	}
 	b.Chain(Permitting, append(permits, nft.Accept())...)
 	// The router has no service over IPv6, and believes no advertisement of routers.

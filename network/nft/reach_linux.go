@@ -23,6 +23,10 @@ type Reach struct {
 	errors             byte   // The protocol of errors.
 }
 
+// Looks is how often a packet is compared with what slots reach, until it is permitted. A slot that changes its bank while a packet
+// passes the rules of the one and then of the other may be found in neither.
+const Looks = 2
+
 // IPv4 and IPv6 return a Reach for packets of a family.
 func (r Reach) IPv4() Reach {
 	r.slot, r.peer, r.backSlot, r.backPeer, r.length, r.errors = sourceAt, destAt, destAt, sourceAt, 4, unix.IPPROTO_ICMP
