@@ -15,6 +15,7 @@ type Network struct {
 	Internet *bool
 	// Allow and Deny have addresses and CIDR blocks. What is allowed wins. If everything else is denied, Allow also has host
 	// names, "*." and a name for all names below it, "*" for all, and bundles of names such as "bundle:pypi".
+	// All but bundles may end with a port of TCP and UDP, as in "0.0.0.0/0:25" or "[2a00::1]:443".
 	Allow, Deny []string
 	// Headers are set in the requests to hosts on ports 80 and 443: by host name, or "*." and a name for all names below it,
 	// then by header. The sandbox does not see the values. They permit nothing.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/network"
+	"github.com/rundlet/rundlet/network/policies"
 	"github.com/rundlet/rundlet/network/socks"
 	"github.com/rundlet/rundlet/node/certificate"
 	"github.com/rundlet/rundlet/policy/egress"
@@ -124,7 +125,11 @@ func (s slotNetwork) policy(p egress.Policy) network.Policy {
 	if s.noUplink || p.None() {
 		return network.Policy{}
 	}
-	return network.Policy{AllowInternet: true, Only: p.Only, Names: p.Names, Headers: p.Headers, Proxy: socks.Proxy(p.Proxy)}
+	out := network.Policy{AllowInternet: true, Only: p.Only, Names: p.Names, Headers: p.Headers, Proxy: socks.Proxy(p.Proxy)}
+	for _, port := range p.Ports {
+		out.Ports = append(out.Ports, policies.Port(port))
+	}
+	return out
 }
 
 // Leased implements runtime.SlotLister.

@@ -128,8 +128,9 @@ def test_tls_to_a_proxy(own):
         ({"allow_out": ["bundle:pypi"]}, "need denyOut"),
         ({"deny_out": [ALL_TRAFFIC, "bundle:pypi"]}, "denyOut takes addresses"),
         ({"allow_out": ["a..example"], "deny_out": [ALL_TRAFFIC]}, "host name"),
+        ({"deny_out": [f"{ALL_TRAFFIC}:0"]}, "port from 1 to 65535"),
     ],
-    ids=["denied", "denied-beside-all", "no-deny", "narrow-deny", "no-bundle", "bundle-no-deny", "bundle-denied", "no-name"],
+    ids=["denied", "denied-beside-all", "no-deny", "narrow-deny", "no-bundle", "bundle-no-deny", "bundle-denied", "no-name", "no-port"],
 )
 def test_rules_that_cannot_be(network, why):
     with pytest.raises(SandboxException, match=f"^400: .*{why}"):

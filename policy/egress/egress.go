@@ -5,7 +5,8 @@
 //	reached = everything − (denied − allowed), and the hosts with an allowed name
 //
 // That is E2B's meaning: what is allowed wins over what is denied, whatever is narrower, and an allowed address
-// limits nothing as long as nothing is denied. What no sandbox reaches, such as private addresses, is the
+// limits nothing as long as nothing is denied. Our entries may have a port, of TCP and UDP: what is reached on that port is what the entries
+// with it say together with those without any, and on others what the latter say alone. What no sandbox reaches, such as private addresses, is the
 // network's to refuse: no rule opens it.
 package egress
 
@@ -14,11 +15,9 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"go4.org/netipx"
 
-	"github.com/rundlet/rundlet/policy/egress/bundle"
 	"github.com/rundlet/rundlet/sandbox"
 )
 
@@ -27,6 +26,13 @@ import (
 // less than a list may have. It is our own bound.
 const MaxEntries = 256
 
+// MaxPorts is how many different ports the entries of a sandbox may have: the packet filter has all ranges for each. It is our own bound.
+const MaxPorts = 16
+
+// MaxRanges is how many ranges of addresses all of these ports have together: a change of them takes the packet filter four times as
+// long as that of two full lists without ports.
+const MaxRanges = 2048
+
 // Policy is what a sandbox may reach. The zero value is nothing. The slices are
 // shared, and must not be changed.
 type Policy struct {
@@ -34,8 +40,10 @@ type Policy struct {
 	All bool
 	// Only are the ranges that are reached, in ascending order, those of IPv4 first, and without overlap.
 	Only []netipx.IPRange
+	// Ports are the ports where other ranges are reached than Only, in ascending order.
+	Ports []Port
 	// Names are the patterns of the host names that are reached besides, in ascending order, in lower case and without a last dot: a
-	// name, "*." and a name for all names below it, or "*" for all names.
+	// name, "*." and a name for all names below it, or "*" for all names; and ":" with a port behind it, if it is reached on that port alone.
 	Names []string
 	// Headers are set in the requests to hosts: by host name, or "*." and a name, as in Names; then by header in its canonical
 	// form. A host without any has none of a wildcard either; if no host has any, it is nil. They permit nothing. The
@@ -45,15 +53,24 @@ type Policy struct {
 	Proxy Proxy
 }
 
+// Port is what is reached on a port of TCP and UDP: ranges as in Policy.Only.
+type Port struct {
+	Port uint16
+	Only []netipx.IPRange
+}
+
 // Everything is the policy of a sandbox without rules.
 var Everything = Policy{All: true}
 
 // None reports whether nothing is reached.
-func (p Policy) None() bool { return !p.All && len(p.Only) == 0 && len(p.Names) == 0 }
+func (p Policy) None() bool {
+	return !p.All && len(p.Only) == 0 && len(p.Ports) == 0 && len(p.Names) == 0
+}
 
 // Equal reports whether two policies are the same.
 func (p Policy) Equal(o Policy) bool {
 	return p.All == o.All && p.Proxy == o.Proxy && slices.Equal(p.Only, o.Only) && slices.Equal(p.Names, o.Names) &&
+		slices.EqualFunc(p.Ports, o.Ports, func(a, b Port) bool { return a.Port == b.Port && slices.Equal(a.Only, b.Only) }) &&
 		maps.EqualFunc(p.Headers, o.Headers, maps.Equal)
 }
 
@@ -65,6 +82,9 @@ var (
 	ipv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	ipv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 )
+
+// everywhere is all of them.
+var everywhere = []netipx.IPRange{netipx.RangeOfPrefix(ipv4), netipx.RangeOfPrefix(ipv6)}
 
 // Of is the policy of rules that Compile has accepted. internet nil is true. Rules that it does not accept reach
 // nothing.
@@ -105,6 +125,39 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	if err != nil {
 		return Policy{}, err
 	}
+	ports, err := portsOf(allow, deny, names)
+	if err != nil {
+		return Policy{}, err
+	}
+	whole := Policy{Names: names, Headers: headers, Proxy: proxy}
+	if whole.Only, err = reached(all, on(allow, 0), on(deny, 0)); err != nil {
+		return Policy{}, err
+	}
+	ranges := 0
+	for _, port := range ports {
+		only, err := reached(all, on(allow, port), on(deny, port))
+		if err != nil {
+			return Policy{}, err
+		}
+		if !slices.Equal(only, whole.Only) {
+			whole.Ports = append(whole.Ports, Port{port, only})
+			ranges += len(only)
+		}
+	}
+	if ranges > MaxRanges {
+		return Policy{}, invalid("allowOut and denyOut make %d ranges of addresses on %d ports, and at most %d are accepted", ranges, len(whole.Ports), MaxRanges)
+	}
+	if slices.Equal(whole.Only, everywhere) {
+		whole.Names = nil // All have addresses of IPv4, which are reached.
+		if len(whole.Ports) == 0 {
+			whole.All, whole.Only = true, nil
+		}
+	}
+	return whole, nil
+}
+
+// reached are the ranges that lists of prefixes say. all is whether what no list has is reached.
+func reached(all bool, allow, deny []netip.Prefix) ([]netipx.IPRange, error) {
 	// Who allows all of IPv4 and says nothing of IPv6 allows everything, too.
 	if slices.Contains(allow, ipv4) && !slices.ContainsFunc(deny, is6) {
 		allow = append(allow, ipv6)
@@ -128,7 +181,7 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	}
 	no, err := refused.IPSet()
 	if err != nil {
-		return Policy{}, invalid("%w", err)
+		return nil, invalid("%w", err)
 	}
 	// Rules that shut a part of IPv4 and name none of IPv6 may be of a time when guests had no IPv6. What they shut must not open by that,
 	// nor the same host be reached by its other address.
@@ -145,102 +198,13 @@ func Compile(internet *bool, rules sandbox.Egress) (Policy, error) {
 	reached.RemoveSet(no)
 	yes, err := reached.IPSet()
 	if err != nil {
-		return Policy{}, invalid("%w", err)
+		return nil, invalid("%w", err)
 	}
-	if yes.ContainsPrefix(ipv4) && yes.ContainsPrefix(ipv6) {
-		return Policy{All: true, Headers: headers, Proxy: proxy}, nil
-	}
-	return Policy{Only: yes.Ranges(), Names: names, Headers: headers, Proxy: proxy}, nil
+	return yes.Ranges(), nil
 }
 
 func is6(p netip.Prefix) bool { return p.Addr().Is6() }
 
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{sandbox.ErrInvalid}, args...)...)
-}
-
-// parse reads a list. Names are as Policy has them, or
-// bundles as they were given.
-func parse(list string, entries []string) (out []netip.Prefix, names []string, err error) {
-	if len(entries) > MaxEntries {
-		return nil, nil, invalid("%s has %d entries, and at most %d are accepted", list, len(entries), MaxEntries)
-	}
-	for _, entry := range entries {
-		p, err := prefix(entry)
-		switch {
-		case err == nil:
-			out = append(out, p)
-		case isName(entry):
-			names = append(names, strings.TrimSuffix(strings.ToLower(entry), "."))
-		case strings.HasPrefix(entry, bundle.Prefix):
-			names = append(names, entry)
-		default:
-			return nil, nil, invalid("%s: %.80q is not an address, a CIDR block or a host name", list, entry)
-		}
-	}
-	slices.Sort(names)
-	return out, slices.Compact(names), nil
-}
-
-// unbundle puts the hosts of bundles in their place.
-func unbundle(names []string) (out []string, err error) {
-	for _, name := range names {
-		of, is := strings.CutPrefix(name, bundle.Prefix)
-		if !is {
-			out = append(out, name)
-			continue
-		}
-		hosts := bundle.Hosts(of)
-		if hosts == nil {
-			return nil, invalid("allowOut: %.80q is not a bundle; bundles are %s", name, strings.Join(bundle.Names(), ", "))
-		}
-		out = append(out, hosts...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
-}
-
-// prefix reads an address or a CIDR block. One of IPv4 that is written as IPv6 is of IPv4.
-func prefix(entry string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(entry)
-	if err != nil {
-		a, addrErr := netip.ParseAddr(entry)
-		if addrErr != nil || a.Zone() != "" {
-			return netip.Prefix{}, err
-		}
-		p = netip.PrefixFrom(a, a.BitLen())
-	}
-	if p.Addr().Is4In6() && p.Bits() >= mapped {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
-	}
-	return p.Masked(), nil
-}
-
-func notInLabel(r rune) bool {
-	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", r)
-}
-
-const (
-	maxName  = 253 // RFC 1035, 2.3.4, without the last dot.
-	maxLabel = 63
-)
-
-// isName reports a host name, one with a wildcard as its first label, or a wildcard alone. A number as its last label
-// is a bad address, as in the URL standard.
-func isName(s string) bool {
-	if s == "*" {
-		return true
-	}
-	s = strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(s), "*."), ".")
-	if s == "" || len(s) > maxName {
-		return false
-	}
-	labels := strings.Split(s, ".")
-	for _, label := range labels {
-		if label == "" || len(label) > maxLabel || strings.ContainsFunc(label, notInLabel) ||
-			label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-	}
-	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }

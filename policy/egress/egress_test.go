@@ -95,7 +95,6 @@ func TestBadEntries(t *testing.T) {
 		{"a leading zero", nil, []string{"1.1.1.01"}, "1.1.1.01"},
 		{"too many bits", nil, []string{"1.1.1.1/33"}, "1.1.1.1/33"},
 		{"a zone", nil, []string{"fe80::1%eth0"}, "fe80::1%eth0"},
-		{"a port", nil, []string{"1.1.1.1:80"}, "1.1.1.1:80"},
 		{"a URL", []string{"https://example.com/"}, all, "https"},
 		{"a space", nil, []string{" 1.1.1.1"}, " 1.1.1.1"},
 		{"a label without letters", []string{"a..b"}, all, "a..b"},

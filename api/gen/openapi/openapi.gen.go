@@ -302,7 +302,7 @@ type NewSandbox struct {
 	Mcp      map[string]interface{} `json:"mcp,omitempty"`
 	Metadata map[string]string      `json:"metadata,omitempty"`
 
-	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, `*`, or `bundle:` and the name of a service, such as `bundle:pypi`, for the hosts that the service needs. An option that is not known is refused, never ignored.
+	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, `*`, or `bundle:` and the name of a service, such as `bundle:pypi`, for the hosts that the service needs. Addresses, CIDR blocks and names may end with a port of TCP and UDP, as in `0.0.0.0/0:25`, `[2a00::1]:443` or `example.com:8443`; IPv6 is in brackets then. An option that is not known is refused, never ignored.
 	Network *SandboxNetwork `json:"network,omitempty"`
 
 	// Secure v1 only: without it the agent needs no token, unless the server secures all sandboxes.
@@ -387,7 +387,7 @@ type SandboxDetail struct {
 	MemoryMB            int32             `json:"memoryMB"`
 	Metadata            map[string]string `json:"metadata,omitempty"`
 
-	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, `*`, or `bundle:` and the name of a service, such as `bundle:pypi`, for the hosts that the service needs. An option that is not known is refused, never ignored.
+	// Network allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, `*`, or `bundle:` and the name of a service, such as `bundle:pypi`, for the hosts that the service needs. Addresses, CIDR blocks and names may end with a port of TCP and UDP, as in `0.0.0.0/0:25`, `[2a00::1]:443` or `example.com:8443`; IPv6 is in brackets then. An option that is not known is refused, never ignored.
 	Network    *SandboxNetwork `json:"network,omitempty"`
 	SandboxID  string          `json:"sandboxID"`
 	StartedAt  time.Time       `json:"startedAt"`
@@ -499,7 +499,7 @@ type SandboxMetric struct {
 	TimestampUnix int64     `json:"timestampUnix"`
 }
 
-// SandboxNetwork allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, `*`, or `bundle:` and the name of a service, such as `bundle:pypi`, for the hosts that the service needs. An option that is not known is refused, never ignored.
+// SandboxNetwork allowOut and denyOut have addresses and CIDR blocks, of which the allowed win; private addresses are never reached. allowOut has host names, too, if everything else is denied: a name, `*.` and a name for all names below it, `*`, or `bundle:` and the name of a service, such as `bundle:pypi`, for the hosts that the service needs. Addresses, CIDR blocks and names may end with a port of TCP and UDP, as in `0.0.0.0/0:25`, `[2a00::1]:443` or `example.com:8443`; IPv6 is in brackets then. An option that is not known is refused, never ignored.
 type SandboxNetwork struct {
 	AllowOut           []string `json:"allowOut,omitempty"`
 	AllowPublicTraffic *bool    `json:"allowPublicTraffic,omitempty"`

@@ -83,7 +83,7 @@ func learn(id string, n client.Network, refused []client.Refusal, traffic client
 	if !slices.Contains(n.Allow, "*") {
 		note("the policy allows some names only: what the sandbox needs besides was refused")
 	}
-	if len(next.Allow) > len(names)-len(left) {
+	if len(egress.Addresses(rules)) > 0 {
 		note("addresses that are allowed stay in the proposal: what is reached of them is not seen")
 	}
 	if slices.ContainsFunc(p.Hosts, func(h client.ReachedHost) bool { return len(h.Ports) == 0 }) {

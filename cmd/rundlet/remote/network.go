@@ -59,6 +59,7 @@ that a service needs ("rundlet sandbox network bundles" lists them):
   rundlet sandbox network ID --no-internet --allow example.com --allow "*.example.org"
   rundlet sandbox network ID --no-internet --allow bundle:pypi --allow bundle:github
   rundlet sandbox network ID --deny 203.0.113.0/24               # everything else
+  rundlet sandbox network ID --deny 0.0.0.0/0:25                 # everything but mail
   rundlet sandbox network ID --open                              # everything
 
 --header sets a header in the requests that the sandbox sends to a host over HTTP or HTTPS.
@@ -150,8 +151,8 @@ changes nothing. They are seen if the policy has names. To begin with all:
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&rules.Allow, "allow", nil, "address, CIDR block, host name or bundle to allow")
-	f.StringArrayVar(&rules.Deny, "deny", nil, "address or CIDR block to deny")
+	f.StringArrayVar(&rules.Allow, "allow", nil, "address, CIDR block, host name or bundle to allow; all but bundles may have a port, as in 203.0.113.7:443")
+	f.StringArrayVar(&rules.Deny, "deny", nil, "address or CIDR block to deny, with a port if it is for one, as in 0.0.0.0/0:25")
 	f.BoolVar(&noInternet, "no-internet", false, "deny everything that is not allowed")
 	f.BoolVar(&open, "open", false, "remove all rules")
 	f.StringArrayVar(&set, "header", nil, "header to set, as HOST:NAME=env:VARIABLE or HOST:NAME=file:PATH")
