@@ -37,7 +37,7 @@ func Check(cfg Config) []Problem {
 		bit  int
 		name string
 	}{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
-		if ok, err := hasCapability(c.bit); err != nil || !ok {
+		if ok, err := namespace.HasCapability(c.bit); err != nil || !ok {
 			fatal("no "+c.name+": cannot create network namespaces, links and packet filters", "run as root")
 		}
 	}
@@ -126,15 +126,6 @@ func checkRouting(ns *os.File, cfg Config) error {
 		}
 	}
 	return nil
-}
-
-func hasCapability(bit int) (bool, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false, err
-	}
-	return data[bit/32].Effective&(1<<(bit%32)) != 0, nil
 }
 
 // checkForward looks for firewalls in the daemon's namespace that drop forwarded

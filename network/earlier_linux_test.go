@@ -118,7 +118,7 @@ func TestTablesOfOthersAreRead(t *testing.T) {
 			return b.Err
 		},
 		"half a range": func(conn *nftables.Conn, _ []slotRule) error {
-			set := memberSet(inBank(ranges.Reach, 0))
+			set := memberSet(ranges.InBank(ranges.Reach, 0))
 			return conn.SetAddElements(&set, nft.Pair(netip.MustParseAddr("10.200.9.9"), only(internetIP).Only[0])[:1])
 		},
 	} {

@@ -102,11 +102,11 @@ func TestPortsOfEarlierTables(t *testing.T) {
 	unknown := only(internetIP)
 	unknown.Names = policies.UnknownNames
 	check("as it is", map[string]Policy{ported.ID: onPort(everywhere, 25), plain.ID: only(internetIP), named.ID: unknown})
-	part := rules.have[ported.ID].members()[inBank(ranges.Ports, 0)]
+	part := rules.have[ported.ID].members()[ranges.InBank(ranges.Ports, 0)]
 	for name, c := range map[string]struct {
 		set  string
 		lost []nftables.SetElement
-	}{"some ports": {inBank(ranges.Ports, 0), part[2:]}, "all of a slot": {inBank(ranges.Ports, 0), part}} {
+	}{"some ports": {ranges.InBank(ranges.Ports, 0), part[2:]}, "all of a slot": {ranges.InBank(ranges.Ports, 0), part}} {
 		err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
 			set := memberSet(c.set)
 			return conn.SetDeleteElements(&set, c.lost)
@@ -163,12 +163,12 @@ func TestALostPortOpensNothing(t *testing.T) {
 	if len(all) != 4 {
 		t.Fatalf("reached %v", all)
 	}
-	for _, name := range []string{inBank(setLimited, 0), inBank(ranges.Reach, 0), inBank(ranges.Reach6, 0), inBank(ranges.Ports, 0), inBank(ranges.PortReach, 0), inBank(ranges.PortReach6, 0)} {
+	for _, name := range []string{ranges.InBank(setLimited, 0), ranges.InBank(ranges.Reach, 0), ranges.InBank(ranges.Reach6, 0), ranges.InBank(ranges.Ports, 0), ranges.InBank(ranges.PortReach, 0), ranges.InBank(ranges.PortReach6, 0)} {
 		if len(members[name]) == 0 {
 			t.Fatalf("no members of %s", name)
 		}
 		step := 2 // A range.
-		if name == inBank(setLimited, 0) {
+		if name == ranges.InBank(setLimited, 0) {
 			step = 1
 		}
 		for part := range slices.Chunk(members[name], step) {
@@ -180,7 +180,7 @@ func TestALostPortOpensNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			left := reached(guest)
-			if len(left) >= len(all) && !(name == inBank(ranges.Ports, 0) && len(left) == len(all)) || len(slices.DeleteFunc(left, func(to string) bool { return slices.Contains(all, to) })) > 0 {
+			if len(left) >= len(all) && !(name == ranges.InBank(ranges.Ports, 0) && len(left) == len(all)) || len(slices.DeleteFunc(left, func(to string) bool { return slices.Contains(all, to) })) > 0 {
 				t.Errorf("without %x of %s: %v", part[0].Key, name, left)
 			}
 			if lost, err := rules.settle(true); !lost || err != nil {

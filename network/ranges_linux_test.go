@@ -26,7 +26,7 @@ func TestALostRangeOpensNothing(t *testing.T) {
 	s := w.acquire(n.Network, only(internetIP2, internetIP))
 	guest := w.guest(s)
 	members := rules.have[s.ID].members()
-	for _, name := range []string{inBank(setLimited, 0), inBank(ranges.Reach, 0)} {
+	for _, name := range []string{ranges.InBank(setLimited, 0), ranges.InBank(ranges.Reach, 0)} {
 		if len(members[name]) == 0 {
 			t.Fatalf("no members of %s", name)
 		}
@@ -52,7 +52,7 @@ func TestALostRangeOpensNothing(t *testing.T) {
 	// A range more is found, too.
 	more := slotRule{id: s.ID, guest: s.GuestIP, policy: only("1.1.1.1")}
 	err := filterOf(n.router.ns, func(conn *nftables.Conn) error {
-		set := memberSet(inBank(ranges.Reach, 0))
+		set := memberSet(ranges.InBank(ranges.Reach, 0))
 		return conn.SetAddElements(&set, more.members()[set.Name])
 	})
 	if err != nil {
@@ -74,7 +74,7 @@ func TestRangesThatStayedAreNotInherited(t *testing.T) {
 	s := w.acquire(n, only(internetIP2, internetIP))
 	had := rules.have[s.ID]
 	err := filterOf(n.router.ns, func(conn *nftables.Conn) error { // The kernel does not delete what is not there.
-		set := memberSet(inBank(ranges.Reach, 0))
+		set := memberSet(ranges.InBank(ranges.Reach, 0))
 		return conn.SetDeleteElements(&set, nft.Pair(had.guest, only(internetIP2).Only[0]))
 	})
 	if err != nil {
@@ -83,14 +83,14 @@ func TestRangesThatStayedAreNotInherited(t *testing.T) {
 	if err := n.Release(context.Background(), s.ID); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := rules.read(inBank(ranges.Reach, 0)); err != nil || len(left) != 2 {
+	if left, err := rules.read(ranges.InBank(ranges.Reach, 0)); err != nil || len(left) != 2 {
 		t.Fatalf("%d ends of ranges stayed, %v", len(left), err)
 	}
 	again := w.acquire(n, only(internetIP2))
 	if again.GuestIP != had.guest {
 		t.Fatalf("the next slot has %v, and the first had %v", again.GuestIP, had.guest)
 	}
-	left, err := rules.read(inBank(ranges.Reach, 0))
+	left, err := rules.read(ranges.InBank(ranges.Reach, 0))
 	if err != nil || len(left) != 2 {
 		t.Errorf("%d ends of ranges, %v", len(left), err)
 	}

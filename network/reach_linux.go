@@ -2,10 +2,7 @@ package network
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -33,19 +30,14 @@ const (
 	setDirect   = "direct"
 )
 
-// banks is how many sets of ranges there are. A slot whose ranges change gets them in the other bank, then changes
-// the bank, and then the former ones go. So no packet finds a mixture, or less than both policies allow: a range that
-// comes or goes hides others of the same address for an instant.
-const banks = 2
-
 // pairSets are those of addresses of names.
 var pairSets = map[string]func(*nftables.Table, string) nftables.Set{setBound: nft.PairSet, setBoundPort: nft.PortPairSet}
 
 // memberSet is a set of slots by its name.
 func memberSet(name string) nftables.Set {
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable}
-	if make := ranges.Sets[strings.TrimRight(name, "01")]; make != nil {
-		return make(table, name)
+	if set, ok := ranges.Set(table, name); ok {
+		return set
 	}
 	if make := pairSets[name]; make != nil {
 		set := make(table, name)
@@ -59,19 +51,14 @@ func memberSet(name string) nftables.Set {
 	return set
 }
 
-func inBank(set string, bank int) string { return fmt.Sprint(set, bank) }
-
-// isReach reports whether a set is one of ranges.
-func isReach(name string) bool { return ranges.Sets[strings.TrimRight(name, "01")] != nil }
-
 func memberSets() []nftables.Set {
 	var out []nftables.Set
 	for _, name := range []string{setSources, setInternet, setRewritten, setBound, setBoundPort, setTunneled, setDirect} {
 		out = append(out, memberSet(name))
 	}
-	for bank := range banks {
-		for _, name := range append([]string{setLimited, setNamed}, slices.Sorted(maps.Keys(ranges.Sets))...) {
-			out = append(out, memberSet(inBank(name, bank)))
+	for bank := range ranges.Banks {
+		for _, name := range append([]string{ranges.InBank(setLimited, bank), ranges.InBank(setNamed, bank)}, ranges.Names(bank)...) {
+			out = append(out, memberSet(name))
 		}
 	}
 	return out
@@ -86,8 +73,8 @@ type way struct {
 
 func waysOf(sets map[string]*nftables.Set, named []byname.Slots) []way {
 	out := []way{{out: from(sets[setInternet]), back: [][]expr.Any{to(sets[setInternet])}, asks: true}}
-	for bank := range banks {
-		limited, slots := sets[inBank(setLimited, bank)], named[bank]
+	for bank := range ranges.Banks {
+		limited, slots := sets[ranges.InBank(setLimited, bank)], named[bank]
 		answers := func(to []expr.Any) (back [][]expr.Any) {
 			for _, match := range slots.Reach.Answers() {
 				back = append(back, nft.Rule(to, match))
@@ -115,25 +102,14 @@ func waysOf6(sets map[string]*nftables.Set) (out []ipv6.Way) {
 	}
 	const in, back = expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME
 	out = append(out, ipv6.Way{Out: of(in, setInternet), Back: [][]expr.Any{of(back, setInternet)}})
-	for bank := range banks {
-		reach := reachOf(sets, bank, ranges.Reach6, ranges.PortReach6).IPv6()
-		limited, slots := inBank(setLimited, bank), inBank(setNamed, bank)
-		var within [][]expr.Any
-		for _, match := range append([][]expr.Any{reach.Others()}, reach.Requests()...) {
-			within = append(within, nft.Rule(of(in, limited), match))
-		}
-		out = append(out, ipv6.Within(within, of(back, limited), reach)...)
+	for bank := range ranges.Banks {
+		_, reach := ranges.Reached(sets, sets[setTransport], bank)
+		limited, slots := ranges.InBank(setLimited, bank), ranges.InBank(setNamed, bank)
+		out = append(out, ipv6.Within(reach.All(of(in, limited)), of(back, limited), reach)...)
 		// Queries go to the resolver only.
 		out = append(out, ipv6.Within(byname.Slots{From: of(in, slots), Reach: reach}.AddressWays(), of(back, slots), reach)...)
 	}
 	return out
-}
-
-// reachOf is what slots reach, by the sets of a bank with the ranges of a family.
-func reachOf(sets map[string]*nftables.Set, bank int, reach, ofPorts string) nft.Reach {
-	return nft.Reach{
-		Transport: sets[setTransport], Ports: sets[inBank(ranges.Ports, bank)], Ranges: sets[inBank(reach, bank)], OfPorts: sets[inBank(ofPorts, bank)],
-	}
 }
 
 // from matches packets of the slots whose interfaces a set has, and to those that go there.
@@ -142,11 +118,12 @@ func to(set *nftables.Set) []expr.Any   { return nft.IfaceIn(expr.MetaKeyOIFNAME
 
 // namedSlots are those whose names are checked, by bank.
 func namedSlots(sets map[string]*nftables.Set, reachable *nftables.Set) (out []byname.Slots) {
-	for bank := range banks {
-		set := sets[inBank(setNamed, bank)]
+	for bank := range ranges.Banks {
+		set := sets[ranges.InBank(setNamed, bank)]
+		reach, _ := ranges.Reached(sets, sets[setTransport], bank)
 		out = append(out, byname.Slots{
 			From: from(set), To: to(set), Source: nft.Rule(nft.SourceIn(sets[setSources]), from(set)),
-			Reach: reachOf(sets, bank, ranges.Reach, ranges.PortReach).IPv4(), Bound: sets[setBound], BoundPorts: sets[setBoundPort], Reachable: reachable,
+			Reach: reach, Bound: sets[setBound], BoundPorts: sets[setBoundPort], Reachable: reachable,
 		})
 	}
 	return out
@@ -182,9 +159,9 @@ func (s slotRule) members() map[string][]nftables.SetElement {
 				}
 			}
 		}
-		out[inBank(set, s.bank)] = link
+		out[ranges.InBank(set, s.bank)] = link
 		for set, elements := range ranges.Of(s.guest, s.policy) {
-			out[inBank(set, s.bank)] = elements
+			out[ranges.InBank(set, s.bank)] = elements
 		}
 	case s.policy.AllowInternet:
 		out[setInternet] = link
@@ -234,7 +211,7 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 		old := r.have[rule.id]
 		rule.bank = old.bank
 		if old.policy.Limited() && !old.policy.ReachesAs(rule.policy) {
-			rule.bank = (old.bank + 1) % banks
+			rule.bank = (old.bank + 1) % ranges.Banks
 		}
 		next[rule.id] = rule
 		d.between(old, rule)
@@ -242,8 +219,8 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	for _, id := range remove {
 		d.between(r.have[id], slotRule{})
 	}
-	others := func(set string) bool { return !isReach(set) }
-	err := r.flush(difference{add: d.add}, isReach)
+	others := func(set string) bool { return !ranges.Is(set) }
+	err := r.flush(difference{add: d.add}, ranges.Is)
 	if err == nil {
 		err = r.flush(d, others)
 	}
@@ -258,7 +235,7 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 		delete(r.have, id)
 	}
 	// The change is in force. An address that is given to another slot must not have these.
-	r.stale = r.flush(difference{del: d.del}, isReach) != nil
+	r.stale = r.flush(difference{del: d.del}, ranges.Is) != nil
 	return nil
 }
 
@@ -312,14 +289,14 @@ func (r *nftRules) recover() (map[string]Policy, error) {
 	for _, e := range lists[setInternet] {
 		out[elementName(e)] = Policy{AllowInternet: true}
 	}
-	for bank := range banks {
-		policyOf := ranges.Read(func(set string) []nftables.SetElement { return lists[inBank(set, bank)] })
-		for _, e := range lists[inBank(setNamed, bank)] {
+	for bank := range ranges.Banks {
+		policyOf := ranges.Read(func(set string) []nftables.SetElement { return lists[ranges.InBank(set, bank)] })
+		for _, e := range lists[ranges.InBank(setNamed, bank)] {
 			p, _ := policyOf(guests[elementName(e)])
 			p.Names = policies.UnknownNames
 			out[elementName(e)] = p
 		}
-		for _, e := range lists[inBank(setLimited, bank)] {
+		for _, e := range lists[ranges.InBank(setLimited, bank)] {
 			if p, any := policyOf(guests[elementName(e)]); any {
 				out[elementName(e)] = p
 			}

@@ -42,6 +42,14 @@ func (b *Table) TransportSet(name string) *nftables.Set {
 	return b.Set(nftables.Set{Name: name, KeyType: nftables.TypeInetProto}, []nftables.SetElement{{Key: []byte{unix.IPPROTO_TCP}}, {Key: []byte{unix.IPPROTO_UDP}}})
 }
 
+// All are Others and Requests, of packets that from matches.
+func (r Reach) All(from []expr.Any) (out [][]expr.Any) {
+	for _, match := range append([][]expr.Any{r.Others()}, r.Requests()...) {
+		out = append(out, Rule(from, match))
+	}
+	return out
+}
+
 // Others matches packets of slots of protocols without ports, and Requests those of the others.
 func (r Reach) Others() []expr.Any {
 	return Rule(NotProto(unix.IPPROTO_TCP), NotProto(unix.IPPROTO_UDP), r.within(network(r.slot, r.peer, r.length)))

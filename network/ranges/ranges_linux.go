@@ -1,7 +1,11 @@
 package ranges
 
 import (
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 
@@ -19,8 +23,44 @@ const (
 	PortReach6 = "portreach6_"
 )
 
-// Sets make the sets.
-var Sets = map[string]func(*nftables.Table, string) nftables.Set{
+// Banks is how many of each set there are. A slot whose ranges change gets them in the other bank, then changes
+// the bank, and then the former ones go. So no packet finds a mixture, or less than both policies allow: a range that
+// comes or goes hides others of the same address for an instant.
+const Banks = 2
+
+// InBank is the name of a set of a bank.
+func InBank(set string, bank int) string { return fmt.Sprint(set, bank) }
+
+func withoutBank(name string) string { return strings.TrimRight(name, "01") }
+
+// Is reports whether a name is that of a set of ranges.
+func Is(name string) bool { return makers[withoutBank(name)] != nil }
+
+// Set makes the set with a name, in a table; ok is false if it is not one of ranges.
+func Set(table *nftables.Table, name string) (set nftables.Set, ok bool) {
+	if !Is(name) {
+		return set, false
+	}
+	return makers[withoutBank(name)](table, name), true
+}
+
+// Names are the names of the sets of a bank.
+func Names(bank int) (out []string) {
+	for _, name := range slices.Sorted(maps.Keys(makers)) {
+		out = append(out, InBank(name, bank))
+	}
+	return out
+}
+
+// Reached is what guests reach, by the sets of a bank. transport is the set of the protocols with ports.
+func Reached(sets map[string]*nftables.Set, transport *nftables.Set, bank int) (v4, v6 nft.Reach) {
+	of := func(reach, ofPorts string) nft.Reach {
+		return nft.Reach{Transport: transport, Ports: sets[InBank(Ports, bank)], Ranges: sets[InBank(reach, bank)], OfPorts: sets[InBank(ofPorts, bank)]}
+	}
+	return of(Reach, PortReach).IPv4(), of(Reach6, PortReach6).IPv6()
+}
+
+var makers = map[string]func(*nftables.Table, string) nftables.Set{
 	Reach: nft.PairSet, Reach6: nft.PairSet6, Ports: nft.PortSet, PortReach: nft.PortPairSet, PortReach6: nft.PortPairSet6,
 }
 

@@ -27,7 +27,7 @@ func TestPoliciesAreReadAsTheyAreWritten(t *testing.T) {
 		}
 	}
 	for set := range sets {
-		if Sets[set] == nil {
+		if makers[set] == nil {
 			t.Errorf("nothing makes %s", set)
 		}
 	}

@@ -168,7 +168,7 @@ func reached(all bool, allow, deny []netip.Prefix) ([]netipx.IPRange, error) {
 	}
 	listed, err := refused.IPSet()
 	if err != nil {
-		return Policy{}, invalid("%w", err)
+		return nil, invalid("%w", err)
 	}
 	// And who denies all of IPv4, be it in parts, denies everything, whatever else is on the list.
 	if !all || listed.ContainsPrefix(ipv4) {
