@@ -18,14 +18,9 @@ import (
 
 const subtreeControl = "cgroup.subtree_control"
 
-var (
-	// needed are the controllers of version 2 that limit or count for us. Others, such as
-	// io, stay as they are: each one costs all groups below something.
-	needed = []string{"cpu", "memory", "pids"}
-	// wished is enabled where the host has it: gVisor reads the number of processors
-	// from it before it starts a process in a group.
-	wished = "cpuset"
-)
+// needed are the controllers of version 2 that limit or count for us. Others, such as
+// io, stay as they are: each one costs all groups below something.
+var needed = []string{"cpu", "memory", "pids"}
 
 // install makes a group of version 2 and those above it, and writes its limits.
 func install(path string, limits *specs.LinuxResources) error {
@@ -47,17 +42,13 @@ func install(path string, limits *specs.LinuxResources) error {
 
 // enable gives the groups below dir their controllers.
 func enable(dir string) error {
-	have, err := words(filepath.Join(dir, "cgroup.controllers"))
-	if err != nil {
-		return err
-	}
 	enabled, err := words(filepath.Join(dir, subtreeControl))
 	if err != nil {
 		return err
 	}
 	var more []string
-	for _, name := range append(slices.Clone(needed), wished) {
-		if !slices.Contains(enabled, name) && (name != wished || slices.Contains(have, name)) {
+	for _, name := range needed {
+		if !slices.Contains(enabled, name) {
 			more = append(more, "+"+name)
 		}
 	}
@@ -89,17 +80,25 @@ func writeFile(dir, name, value string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte(value), 0)
 }
 
-// canCloneInto reports whether gVisor can start a process in the group by
-// clone3(CLONE_INTO_CGROUP). Where it cannot, it would move the daemon into the group for
-// a moment, with whatever the daemon starts meanwhile.
+// canCloneInto reports whether a process can be started in the group by
+// clone3(CLONE_INTO_CGROUP), which kernels before 5.7 and some filters of system calls forbid.
 func canCloneInto(cg cgroup.Cgroup) bool {
 	dir, err := cg.CloneIntoCgroup()
 	if err != nil {
 		return false
 	}
 	_ = dir.Close()
-	_, err = cg.NumCPU() // gVisor reads it, and fails without.
-	return err == nil
+	return true
+}
+
+// Open returns the directory of the group, for syscall.SysProcAttr.CgroupFD of processes that are
+// to be born in it: see CloneInto. The caller closes it.
+func (g *Group) Open() (*os.File, error) {
+	dir, err := g.Cgroup.CloneIntoCgroup()
+	if err != nil {
+		return nil, fmt.Errorf("open the control group: %w", err)
+	}
+	return dir, nil
 }
 
 // CloneInto reports whether the processes of the group are to be born in it, so that

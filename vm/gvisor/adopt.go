@@ -18,6 +18,7 @@ import (
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 )
@@ -205,10 +206,7 @@ func (d *Driver) adopt(ctx context.Context, r record) (_ *machine, err error) {
 		}
 	}
 	bundle := d.dirs.Bundle(r.Key)
-	if m.runsc, err = runscConfig(d.dirs, r.Key, d.conf.Debug, m.spec); err != nil {
-		return nil, err
-	}
-	m.c = m.container(d.dirs)
+	m.calls = control.Sandbox{ID: r.Key, Socket: d.dirs.Socket(r.Key)}
 	if m.console, err = console.Open(filepath.Join(bundle, consoleFile)); err != nil {
 		m.console = console.None() // A machine is worth more than what it prints.
 	}

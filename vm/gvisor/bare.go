@@ -5,20 +5,16 @@ package gvisor
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os/exec"
 	"path/filepath"
-	"slices"
-
-	"gvisor.dev/gvisor/runsc/config"
-	"gvisor.dev/gvisor/runsc/container"
-	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
+	"github.com/rundlet/rundlet/vm/gvisor/spawn"
 )
 
 // The methods of this file are those of bench/local.Driver: they run gVisor without
@@ -36,13 +32,9 @@ func (d *Driver) ExecCommand(id string, args ...string) (*exec.Cmd, error) {
 	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
 		return nil, vm.TransitionError("exec", id, status, vm.StatusRunning)
 	}
-	flags := oci.Flags(m.spec, d.dirs.Images(m.Key))
-	argv := []string{"runsc", "--root=" + d.dirs.Root()}
-	for _, name := range slices.Sorted(maps.Keys(flags)) {
-		argv = append(argv, "--"+name+"="+flags[name])
-	}
+	argv := append([]string{"runsc"}, runscFlags(d.dirs, m.Key, false, m.spec)...)
 	argv = append(argv, "exec", m.Key)
-	path := specutils.ExePath
+	path := d.engines.program
 	if m.engine != d.engines.current && m.engine != "" {
 		path = d.engines.kept.Path(m.engine)
 	}
@@ -67,16 +59,16 @@ func (d *Driver) Processes(id string) ([]int, error) {
 	return pids, nil
 }
 
-// bare is a start by gVisor's library alone: the same flags and spec as a
+// bare is a start of the processes alone: the same flags and spec as a
 // machine, without limits, records and watching. A machine's restore or boot
 // is compared with it.
 type bare struct {
-	d      *Driver
-	key    string
-	images string // Empty for a boot.
-	conf   *config.Config
-	spec   vm.Spec
-	c      *container.Container
+	d         *Driver
+	key       string
+	images    string // Empty for a boot.
+	spec      vm.Spec
+	oneLayer  bool
+	processes *spawn.Processes // Nil until run.
 }
 
 // Bare prepares a bare restore of spec.RestoreFrom, or without one a bare boot:
@@ -97,7 +89,7 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 			return nil, nil, failure("bare restore", "", nil, err)
 		}
 	}
-	b := &bare{d: d, key: files.NewKey(), images: images, spec: spec}
+	b := &bare{d: d, key: files.NewKey(), images: images, spec: spec, oneLayer: oneLayer(spec, from)}
 	bundle := d.dirs.Bundle(b.key)
 	if err := d.dirs.MakeMachine(b.key); err != nil {
 		return nil, nil, failure("bare restore", b.key, nil, err)
@@ -105,44 +97,37 @@ func (d *Driver) Bare(spec vm.Spec) (run, destroy func() error, err error) {
 	con, err := console.Open(filepath.Join(bundle, consoleFile))
 	if err == nil {
 		con.Finish()
-		b.conf, err = runscConfig(d.dirs, b.key, d.conf.Debug, spec)
 	}
-	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Images(b.key), d.conf.setUIDFor(from), oneLayer(spec, from), "")); err != nil {
+	if err = errors.Join(err, writeBundle(bundle, d.engines.kept.Path(d.engines.forSnapshot(from)), spec, nil, 0, images, d.dirs.Images(b.key), d.conf.setUIDFor(from), b.oneLayer, "")); err != nil {
 		d.dirs.RemoveMachine(b.key)
 		return nil, nil, failure("bare restore", b.key, nil, err)
 	}
 	return b.run, b.destroy, nil
 }
 
-// run makes the sandbox and loads the snapshot, or starts the program: two
-// library calls. The guest runs when it returns.
-func (b *bare) run() error {
-	bundle := b.d.dirs.Bundle(b.key)
-	ociSpec, err := specutils.ReadSpec(bundle, b.conf)
-	if err != nil {
+// run makes the sandbox and loads the snapshot, or starts the program. The guest runs when it
+// returns.
+func (b *bare) run() (err error) {
+	s := toSpawn(b.d.dirs, b.key, b.d.conf.Debug, b.spec, b.oneLayer)
+	s.Program = b.d.engines.program
+	if b.processes, err = spawn.Start(s); err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
-	b.c, err = container.New(b.conf, container.Args{ID: b.key, Spec: ociSpec, BundleDir: bundle})
-	if err != nil {
-		return failure("bare restore", b.key, nil, err)
+	net := func() (*control.Network, error) { return network(b.spec, b.processes.Sandbox.Pid) }
+	calls := control.Sandbox{ID: b.key, Socket: s.Socket}
+	if b.images == "" {
+		err = calls.StartRoot(net)
+	} else {
+		err = calls.Restore(b.images, net)
 	}
-	err = offMain(func() error {
-		if b.images == "" {
-			return b.c.Start(b.conf)
-		}
-		return b.c.Restore(b.conf, b.images, false, false, nil)
-	})
 	return failure("bare start", b.key, nil, err)
 }
 
 // destroy ends the sandbox and removes its files.
 func (b *bare) destroy() error {
-	var err error
-	if b.c != nil {
-		if err = b.c.Destroy(); err != nil {
-			err = fmt.Errorf("destroy bare sandbox: %w", brief(err))
-		}
+	if b.processes != nil {
+		b.processes.End()
 	}
 	b.d.dirs.RemoveMachine(b.key)
-	return err
+	return nil
 }

@@ -27,8 +27,7 @@ type Config struct {
 	// a test that does the same. It must be statically linked. Empty is the one that this
 	// program carries. A file of the directory engines of StateDir that is named like the one
 	// which is unpacked there is kept for the snapshots that it makes, as that is. Another file is not: its snapshots
-	// are restored with the Engine of then. gVisor has one variable for it: a program whose drivers have
-	// different files of that kind starts them all with that of the driver that was opened last.
+	// are restored with the Engine of then.
 	Engine string
 	// DialContext reaches a guest address; nil is a plain net.Dialer. The
 	// network package supplies one that dials inside its router namespace.

@@ -12,17 +12,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/runsc/container"
-	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/console"
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
+	"github.com/rundlet/rundlet/vm/gvisor/spawn"
 )
 
 // Create implements vm.Provider. With RestoreFrom and without
@@ -115,9 +115,6 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 		if err == nil {
 			return
 		}
-		if m.c != nil && m.sandbox == nil {
-			_ = m.c.Destroy() // Its processes are our children: their numbers are theirs.
-		}
 		_ = m.end(d.dirs, &d.points)
 	}()
 	m.resume = ref != nil && ref.ResumeImmediately
@@ -148,9 +145,9 @@ func (d *Driver) create(ctx context.Context, m *machine, spec vm.Spec, stop func
 	}
 	d.machines.Show(m, status, d.snapshots.Of)
 	_, status, _ = d.machines.State(m)
-	runsc := container.Created
+	runsc := runscCreated
 	if status == vm.StatusRunning {
-		runsc = container.Running
+		runsc = runscRunning
 	}
 	d.records.status(m, runsc)
 	return nil
@@ -195,44 +192,8 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 		return err
 	}
 	d.points.reached(stepCreateRecord, m.ID())
-	if m.runsc, err = runscConfig(d.dirs, m.Key, d.conf.Debug, m.spec); err != nil {
+	if err := startProcesses(d, m, images); err != nil {
 		return err
-	}
-	ociSpec, err := specutils.ReadSpec(bundle, m.runsc)
-	if err != nil {
-		return err
-	}
-	if m.savedRoot != "" { // Only the sandbox process sees that one.
-		oci.NameRoot(ociSpec, m.spec.Rootfs)
-	}
-	conf := *m.runsc
-	if m.group.CloneInto() {
-		conf.IgnoreCgroups, ociSpec.Linux.CgroupsPath = false, d.dirs.Cgroup(m.Key)
-	}
-	args := container.Args{ID: m.Key, Spec: ociSpec, BundleDir: bundle}
-	if m.cold && snapshots.HasFilesystem(images) {
-		args.FSRestoreImagePath = images
-		lower, err := m.liftForRestore(&d.headroom, images)
-		if err != nil {
-			return err
-		}
-		defer lower()
-	}
-	if m.c, err = container.New(&conf, args); err != nil {
-		if why, readErr := os.ReadFile(filepath.Join(bundle, launch.ErrorFileName)); readErr == nil {
-			err = fmt.Errorf("sandbox process: %s", why)
-		}
-		return err
-	}
-	_ = unix.Rmdir(d.dirs.Images(m.Key)) // Succeeds if no start will load images: the layers have their files.
-	d.points.reached(stepCreateSandbox, m.ID())
-	if m.sandbox, err = process.Open(m.c.SandboxPid(), 0); err != nil {
-		return err
-	}
-	if pid := m.c.GoferPid.Load(); pid != 0 {
-		if m.gofer, err = process.Open(pid, 0); err != nil {
-			return err
-		}
 	}
 	if err := m.setScores(); err != nil {
 		return fmt.Errorf("set oom score: %w", err)
@@ -243,5 +204,47 @@ func (d *Driver) boot(m *machine, images string, from *snapshots.Manifest) (err 
 	d.points.reached(stepCreateRecorded, m.ID())
 	m.watched = true
 	go m.watch(&d.machines)
+	return nil
+}
+
+// startProcesses starts those of a machine whose bundle is written.
+func startProcesses(d *Driver, m *machine, images string) error {
+	s := toSpawn(d.dirs, m.Key, d.conf.Debug, m.spec, m.oneLayer)
+	s.Program = d.engines.program
+	if m.group.CloneInto() {
+		group, err := m.group.Open()
+		if err != nil {
+			return err
+		}
+		defer group.Close()
+		s.Group = group
+	}
+	if m.cold && snapshots.HasFilesystem(images) {
+		s.Filesystem = images
+		lower, err := m.liftForRestore(&d.headroom, images)
+		if err != nil {
+			return err
+		}
+		defer lower()
+	}
+	processes, err := spawn.Start(s)
+	if err != nil {
+		if why, readErr := os.ReadFile(filepath.Join(s.Bundle, launch.ErrorFileName)); readErr == nil {
+			err = fmt.Errorf("sandbox process: %s", why)
+		}
+		return err
+	}
+	m.calls = control.Sandbox{ID: m.Key, Socket: s.Socket}
+	_ = unix.Rmdir(d.dirs.Images(m.Key)) // Succeeds if no start will load images: the layers have their files.
+	d.points.reached(stepCreateSandbox, m.ID())
+	m.sandbox, err = process.Open(processes.Sandbox.Pid, 0)
+	if err == nil && processes.Gofer != nil {
+		m.gofer, err = process.Open(processes.Gofer.Pid, 0)
+	}
+	if err != nil {
+		processes.End()
+		return err
+	}
+	processes.Release()
 	return nil
 }

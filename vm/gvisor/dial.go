@@ -9,11 +9,10 @@ import (
 	"strconv"
 	"time"
 
-	"gvisor.dev/gvisor/runsc/boot"
-
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 )
 
 // Dial implements vm.Dialer. It never waits for a lifecycle call.
@@ -84,13 +83,13 @@ func (d *Driver) Stats(ctx context.Context, id string) (vm.Stats, error) {
 
 // event asks the sentry for its figures. A sentry that hangs has at most one
 // such request to answer.
-func (m *machine) event(ctx context.Context) (*boot.EventOut, error) {
+func (m *machine) event(ctx context.Context) (*control.EventOut, error) {
 	if err := m.asks.Lock(ctx, "stats"); err != nil {
 		return nil, err
 	}
-	answer := make(chan *boot.EventOut, 1)
+	answer := make(chan *control.EventOut, 1)
 	err := m.asks.Run(ctx, turn.Grace, func() error {
-		event, err := m.c.Sandbox.Event(m.Key)
+		event, err := m.calls.Event()
 		answer <- event
 		return err
 	})

@@ -3,8 +3,8 @@
 // its own, which the binary carries (package engine). Nothing is installed and no KVM is
 // needed.
 //
-// It may import vm, the packages below it but sentry, internal/turn, internal/format, the gVisor
-// module and the standard library; only vm/drivers and tests import it, for it registers
+// It may import vm, the packages below it but sentry, internal/turn, internal/format, the parts of the
+// gVisor module that do not bring its kernel in, and the standard library; only vm/drivers and tests import it, for it registers
 // itself with package vm. On systems
 // other than Linux it builds, registers nothing, and New returns vm.ErrUnsupported.
 //
@@ -13,8 +13,8 @@
 // Standard input, output and error of the program must be open (they may be
 // /dev/null). No sandbox ever keeps them: each machine has a separate console.
 //
-// Importing the package binds the main goroutine to the main thread: gVisor
-// moves threads between network namespaces, and takes the main thread's for that
+// Importing the package binds the main goroutine to the main thread: other threads enter the
+// network namespaces of sandboxes for moments, and the main thread's is taken for that
 // of the whole process.
 //
 // Sandboxes outlive the program. A program that adopts them later cannot be
@@ -33,9 +33,9 @@
 //   - headroom and nodeGroup: what all machines together may take of the host;
 //   - failpoints: where tests see and break operations.
 //
-// Package oci checks specs and translates them, cgroups limits a machine, and
-// engine has the program that runs as its processes. Package sentry is the other side, in
-// that program: the driver shares launch, budget and cgroups with it.
+// Package oci checks specs and translates them, cgroups limits a machine, engine has the program
+// that runs as its processes, spawn starts these, links makes their network, and control asks the sentry. Package
+// sentry is the other side, in that program: the driver shares launch, budget and cgroups with it.
 //
 // # Files
 //

@@ -17,8 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/cpuid"
 	"gvisor.dev/gvisor/pkg/log"
-	"gvisor.dev/gvisor/runsc/config"
-	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/console"
@@ -26,6 +24,7 @@ import (
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/internal/turn"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/engine"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
 	"github.com/rundlet/rundlet/vm/gvisor/mover"
@@ -65,8 +64,7 @@ type machine struct {
 
 	// Set before the machine is published, changed only by the holder of turn.
 	spec    vm.Spec
-	runsc   *config.Config
-	c       *container.Container
+	calls   control.Sandbox
 	group   *cgroups.Group
 	limit   memoryLimit
 	console *console.Console
@@ -114,7 +112,7 @@ var (
 
 var quietLogs = sync.OnceFunc(func() {
 	cpuid.Initialize()
-	// gVisor logs to standard error by default.
+	// gVisor's packages log to standard error by default.
 	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 })
 
@@ -151,7 +149,7 @@ func New(conf Config) (*Driver, error) {
 		return fail(nil, err)
 	}
 	quietLogs()
-	name, err := conf.useEngine(dirs)
+	name, program, err := conf.useEngine(dirs)
 	if err != nil {
 		return nil, &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: err, Hint: engine.Hint(err)}
 	}
@@ -177,7 +175,7 @@ func New(conf Config) (*Driver, error) {
 		points:    failpoints{step: conf.Failpoint},
 	}
 	d.records = records{dirs, &d.machines}
-	d.engines = engines{kept: engine.Kept(dirs.Engines()), current: name, version: version, dirs: dirs, machines: &d.machines, snapshots: snapshots}
+	d.engines = engines{kept: engine.Kept(dirs.Engines()), current: name, program: program, version: version, dirs: dirs, machines: &d.machines, snapshots: snapshots}
 	d.Mover = mover.New(d.engines.kept, snapshots)
 	d.headroom.available = d.node.available
 	return d, nil
@@ -193,9 +191,9 @@ func (d *Driver) Close() error {
 	for _, m := range all {
 		m.release()
 	}
-	// File servers live in an empty network namespace that gVisor pins here;
+	// File servers live in an empty network namespace that is pinned here;
 	// those that run keep it.
-	null := filepath.Join(d.dirs.Root(), "null-netns")
+	null := d.dirs.NullNetNS()
 	for unix.Unmount(null, unix.MNT_DETACH) == nil {
 		// Machines created at the same time have each pinned one.
 	}

@@ -23,6 +23,7 @@ import (
 type engines struct {
 	kept      engine.Kept
 	current   string // The name of that of new machines; empty if it is not one of kept.
+	program   string // The path by which processes start it.
 	version   string // That of gVisor in it.
 	dirs      files.Dirs
 	machines  *machines.Table[*machine]
@@ -31,27 +32,29 @@ type engines struct {
 	mu sync.Mutex // of the engine of each machine
 }
 
-// useEngine selects the engine of new machines, and returns its name; none if it is not kept.
-func (c Config) useEngine(dirs files.Dirs) (name string, err error) {
+// useEngine selects the engine of new machines. It returns its name, which is empty if it is not kept, and
+// the path by which processes start it.
+func (c Config) useEngine(dirs files.Dirs) (name, program string, err error) {
 	kept := engine.Kept(dirs.Engines())
 	unlock, err := kept.Lock(context.Background())
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer unlock()
 	path := c.Engine
 	if path == "" {
 		if path, err = engine.Program.Extract(dirs.Engines()); err != nil {
-			return "", err
+			return "", "", err
 		}
 	}
 	if name = kept.Name(path); name != "" {
 		// A snapshot that names it must not survive it.
 		if err := durable.Sync(dirs.Engines()); err != nil {
-			return "", err
+			return "", "", err
 		}
 	}
-	return name, engine.Use(path)
+	program, err = engine.Use(path)
+	return name, program, err
 }
 
 // forSnapshot is the engine of a machine that is made from a snapshot, or from none. One without

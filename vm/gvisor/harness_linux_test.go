@@ -117,13 +117,13 @@ func makeRootfs(t testing.TB) string {
 	return dir
 }
 
-var links atomic.Int64
+var linkNumbers atomic.Int64
 
 // guestSpec is a machine with a separate network namespace, connected to the
 // tests' namespace.
 func guestSpec(t testing.TB) vm.Spec {
 	t.Helper()
-	n := links.Add(1)
+	n := linkNumbers.Add(1)
 	spec := vm.Spec{Rootfs: makeRootfs(t), Args: []string{"/init"}, Cwd: "/"}
 	spec.NetNS, spec.GuestIP = testspace.NetNS(t, int(n))
 	return spec

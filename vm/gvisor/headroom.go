@@ -8,11 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
-
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/budget"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/pages"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
@@ -145,7 +144,7 @@ func restoreHeadroom(dir string) int64 {
 	need := int64(leastHeadroom)
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && snapshots.IsImage(entry.Name()) && entry.Name() != checkpointfiles.PagesFileName {
+		if info, err := entry.Info(); err == nil && snapshots.IsImage(entry.Name()) && entry.Name() != control.PagesFile {
 			need += loadFactor * info.Size()
 		}
 	}

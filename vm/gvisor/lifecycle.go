@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"strings"
 
-	"gvisor.dev/gvisor/runsc/container"
-
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
+	"github.com/rundlet/rundlet/vm/gvisor/links"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
@@ -43,7 +43,7 @@ func (d *Driver) start(m *machine) (err error) {
 			<-m.Done()
 		}
 	default:
-		err = m.c.Sandbox.Resume(m.Key)
+		err = m.calls.Resume()
 	}
 	if err != nil {
 		m.unsure = true
@@ -51,14 +51,22 @@ func (d *Driver) start(m *machine) (err error) {
 	}
 	d.points.reached(stepStartRunning, m.ID())
 	m.loaded()
-	d.records.settled(m, vm.StatusRunning, container.Running)
+	d.records.settled(m, vm.StatusRunning, runscRunning)
 	raise(d, m)
 	return nil
 }
 
 // boot runs the guest's first process.
 func (m *machine) boot() error {
-	return offMain(func() error { return m.c.Sandbox.StartRoot(m.runsc, m.c.Spec) })
+	return m.calls.StartRoot(func() (*control.Network, error) { return network(m.spec, m.sandbox.PID) })
+}
+
+// network makes the network of a machine whose sandbox process is pid.
+func network(spec vm.Spec, pid int) (*control.Network, error) {
+	if spec.NetNS == "" {
+		return control.Loopback(), nil
+	}
+	return links.Take(fmt.Sprintf("/proc/%d/ns/net", pid))
 }
 
 // load makes the sandbox what was saved in images. The guest runs when it
@@ -77,9 +85,7 @@ func (m *machine) load(host *headroom, images string) error {
 	}
 	kills := m.group.OOMKills()
 	err = m.outOfMemory("restoring it", kills,
-		offMain(func() error {
-			return m.c.Sandbox.Restore(m.runsc, m.c.Spec, m.Key, images, false, false, nil)
-		}))
+		m.calls.Restore(images, func() (*control.Network, error) { return network(m.spec, m.sandbox.PID) }))
 	// A package may have been installed meanwhile.
 	return cmp.Or(err, snapshots.CheckHostFiles(m.hostFiles, m.spec))
 }
@@ -103,17 +109,17 @@ func (d *Driver) stop(m *machine) error {
 	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
 		return vm.TransitionError("stop", m.ID(), status, vm.StatusStopped)
 	}
-	if err := m.c.Sandbox.Pause(m.Key); err != nil {
+	if err := m.calls.Pause(); err != nil {
 		m.unsure = true
 		return err
 	}
 	d.points.reached(stepStopPaused, m.ID())
 	if err := d.points.inject("stop", m.ID()); err != nil {
-		undone := m.c.Sandbox.Resume(m.Key)
+		undone := m.calls.Resume()
 		m.unsure = undone != nil
 		return errors.Join(err, undone)
 	}
-	d.records.settled(m, vm.StatusStopped, container.Paused)
+	d.records.settled(m, vm.StatusStopped, runscPaused)
 	return nil
 }
 

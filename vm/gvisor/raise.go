@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"gvisor.dev/gvisor/pkg/log"
-	"gvisor.dev/gvisor/pkg/sentry/control"
-	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
@@ -27,14 +25,12 @@ func raise(d *Driver, m *machine) {
 		return
 	}
 	const program = "/usr/bin/chmod"
-	pid, err := m.c.Sandbox.Execute(m.runsc, &control.ExecArgs{
-		Argv: slices.Concat([]string{program, "u+s"}, paths), WorkingDirectory: "/", ContainerID: m.Key,
-	})
+	pid, err := m.calls.Execute(slices.Concat([]string{program, "u+s"}, paths), "/")
 	if err != nil {
 		log.Warningf("%v cannot be made set-uid in %s: %v", paths, m.ID(), err)
 		return
 	}
-	go func() { _, _ = m.c.Sandbox.WaitPID(m.Key, pid) }() // The sentry keeps its exit status until it is asked for it.
+	go func() { _, _ = m.calls.WaitPID(pid) }() // The sentry keeps its exit status until it is asked for it.
 	m.setUID = slices.Concat(m.setUID, paths)
-	d.records.status(m, container.Running) // If it fails, the next daemon does it again.
+	d.records.status(m, runscRunning) // If it fails, the next daemon does it again.
 }

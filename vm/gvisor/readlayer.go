@@ -32,7 +32,7 @@ func (d *Driver) ReadLayer(ctx context.Context, id string, largest int64, w io.W
 				return err
 			}
 			defer lower()
-			return m.outOfMemory("reading its layer", m.group.OOMKills(), m.c.Sandbox.TarRootfsUpperLayer(m.Key, out))
+			return m.outOfMemory("reading its layer", m.group.OOMKills(), m.calls.TarUpperLayer(out))
 		})
 	}))
 }

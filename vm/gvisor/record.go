@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/runsc/cgroup"
-	"gvisor.dev/gvisor/runsc/container"
 
 	"github.com/rundlet/rundlet/internal/durable"
 	"github.com/rundlet/rundlet/internal/machines"
@@ -71,19 +70,19 @@ func (w records) write(m *machine, id, from string) error {
 }
 
 // settled sets and records a status that a machine is known to have.
-func (w records) settled(m *machine, status vm.Status, runsc container.Status) {
+func (w records) settled(m *machine, status vm.Status, runsc runscStatus) {
 	w.machines.SetStatus(m, status)
 	w.status(m, runsc)
 }
 
 // status writes what only helps: the record, if the sentry does not answer
 // the next daemon, and the file of gVisor's own command line.
-func (w records) status(m *machine, runsc container.Status) {
+func (w records) status(m *machine, runsc runscStatus) {
 	if w.machines.Closed() {
 		return // An abandoned call came back; the files are another driver value's.
 	}
 	_ = w.write(m, m.ID(), "")
-	_ = m.writeState(w.dirs.ContainerState(m.Key), runsc)
+	_ = m.writeState(w.dirs, runsc)
 }
 
 func (m *machine) record(id, from string, status vm.Status) record {

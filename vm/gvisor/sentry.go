@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"gvisor.dev/gvisor/runsc/container"
-
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -82,7 +80,7 @@ func (m *machine) ask() (sentryState, error) {
 	tick := time.NewTicker(askInterval)
 	defer tick.Stop()
 	for {
-		stacks, err := m.c.Sandbox.Stacks()
+		stacks, err := m.calls.Stacks()
 		if err != nil {
 			return sentryState{}, err
 		}
@@ -109,18 +107,18 @@ func (w records) settle(m *machine) error {
 	switch _, was, _ := w.machines.State(m); {
 	case s.frozen:
 		m.loaded()
-		w.settled(m, vm.StatusStopped, container.Paused)
+		w.settled(m, vm.StatusStopped, runscPaused)
 	case s.started:
 		m.loaded()
-		w.settled(m, vm.StatusRunning, container.Running)
+		w.settled(m, vm.StatusRunning, runscRunning)
 	case m.pending != "":
-		w.settled(m, vm.StatusStopped, container.Created)
+		w.settled(m, vm.StatusStopped, runscCreated)
 	case was == vm.StatusRunning || was == vm.StatusStopped:
 		// Its guest has ended, and the sandbox process is about to.
 	case m.resume:
 		return errIncomplete
 	default:
-		w.settled(m, vm.StatusCreated, container.Created)
+		w.settled(m, vm.StatusCreated, runscCreated)
 	}
 	return nil
 }

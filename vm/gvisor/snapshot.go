@@ -9,12 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"gvisor.dev/gvisor/pkg/sentry/checkpoint"
-	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
-	"gvisor.dev/gvisor/pkg/state/statefile"
-	"gvisor.dev/gvisor/runsc/sandbox"
-
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
@@ -74,8 +70,7 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 	case onlyFiles:
 		err = m.saveFiles(staging)
 	default:
-		err = m.c.Sandbox.Checkpoint(m.runsc, m.Key, staging, sandbox.CheckpointOpts{
-			Compression: statefile.CompressionLevelNone, Resume: true})
+		err = m.calls.Checkpoint(staging)
 	}
 	if err = m.outOfMemory("saving it", kills, err); err != nil {
 		return err
@@ -106,23 +101,23 @@ func (d *Driver) snapshot(ctx context.Context, m *machine, snapshot string, only
 // saveFiles writes the machine's writable layers into dir. The guest stands
 // still meanwhile.
 func (m *machine) saveFiles(dir string) error {
-	var layers []checkpoint.ResourceID
+	var layers []string
 	if !m.spec.RootfsReadOnly {
-		layers = append(layers, checkpoint.ResourceID{Path: "/"})
+		layers = append(layers, "/")
 	}
 	_, own := oci.Below(m.spec, m.oneLayer)
 	for _, mount := range own {
 		if mount.Overlay {
-			layers = append(layers, checkpoint.ResourceID{Path: mount.Target})
+			layers = append(layers, mount.Target)
 		}
 	}
 	if len(layers) == 0 {
 		return nil // gVisor would call it an error.
 	}
-	if err := m.c.Sandbox.FSSave(m.runsc, m.Key, dir, sandbox.FSSaveOpts{Paths: layers}); err != nil {
+	if err := m.calls.FSSave(dir, layers); err != nil {
 		return err
 	}
-	info, err := os.Stat(filepath.Join(dir, checkpointfiles.PagesFileName))
+	info, err := os.Stat(filepath.Join(dir, control.PagesFile))
 	if err != nil {
 		return err
 	}

@@ -4,15 +4,12 @@ package gvisor
 
 import (
 	"errors"
-	"flag"
-	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-
-	"gvisor.dev/gvisor/runsc/config"
 
 	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/durable"
@@ -22,23 +19,30 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
+	"github.com/rundlet/rundlet/vm/gvisor/spawn"
 )
 
-func runscConfig(dirs files.Dirs, key string, debug bool, spec vm.Spec) (*config.Config, error) {
-	fs := flag.NewFlagSet("runsc", flag.ContinueOnError)
-	config.RegisterFlags(fs)
+// runscFlags are gVisor's flags of the processes of a machine.
+func runscFlags(dirs files.Dirs, key string, debug bool, spec vm.Spec) (all []string) {
 	flags := oci.Flags(spec, dirs.Images(key))
 	flags["root"] = dirs.Root()
 	if debug {
 		flags["debug"] = "true"
 		flags["debug-log"] = filepath.Join(dirs.Bundle(key), "log-%COMMAND%")
 	}
-	for name, value := range flags {
-		if err := fs.Set(name, value); err != nil {
-			return nil, fmt.Errorf("flag %s=%s: %w", name, value, err)
-		}
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		all = append(all, "--"+name+"="+flags[name])
 	}
-	return config.NewFromFlags(fs)
+	return all
+}
+
+// toSpawn says which processes the sandbox of a machine has.
+func toSpawn(dirs files.Dirs, key string, debug bool, spec vm.Spec, oneLayer bool) spawn.Sandbox {
+	return spawn.Sandbox{
+		Flags: runscFlags(dirs, key, debug, spec), Key: key, Bundle: dirs.Bundle(key), Socket: dirs.Socket(key),
+		NetNS: spec.NetNS, NullNetNS: dirs.NullNetNS(),
+		Sources: oci.Sources(spec, oneLayer), LayerDir: dirs.Images(key), LayerMiB: spec.DiskMiB, Debug: debug,
+	}
 }
 
 // guestCPUs is how many processors the guest sees. Not less than two where the

@@ -84,7 +84,7 @@ func TestTheSentryTellsAChangeAtOnce(t *testing.T) {
 	if _, err := (client{d}).do(ctx, "a", "POST", "/count", ""); err != nil {
 		t.Fatal(err)
 	}
-	c := mustFind(t, d, "a").c
+	calls := mustFind(t, d, "a").calls
 	busy, idle := context.WithCancel(ctx)
 	defer idle()
 	for range 4 * runtime.NumCPU() {
@@ -94,11 +94,11 @@ func TestTheSentryTellsAChangeAtOnce(t *testing.T) {
 		}()
 	}
 	for range 60 {
-		if err := c.Sandbox.Pause(c.ID); err != nil {
+		if err := calls.Pause(); err != nil {
 			t.Fatal(err)
 		}
 		says(t, d, "a", isFrozen)
-		if err := c.Sandbox.Resume(c.ID); err != nil {
+		if err := calls.Resume(); err != nil {
 			t.Fatal(err)
 		}
 		says(t, d, "a", isRunning)
@@ -212,9 +212,10 @@ func TestAMachineIsNeverLostToAFile(t *testing.T) {
 				t.Errorf("adopted %v, lost %v", got, lost)
 			}
 			for id, file := range files {
-				m := mustFind(t, d, id)
-				if c := loadState(t, d, m); c.Status != m.c.Status {
-					t.Errorf("%s says %s, want %s", file, c.Status, m.c.Status)
+				said := map[string]container.Status{"created": container.Created, "prepared": container.Created,
+					"running": container.Running, "stopped": container.Paused}[id]
+				if c := loadState(t, d, mustFind(t, d, id)); c.Status != said {
+					t.Errorf("%s says %s, want %s", file, c.Status, said)
 				}
 			}
 			if out, err := d.ExecCommand("running", "/init", "uid"); err != nil {

@@ -1,8 +1,8 @@
 // Package engine carries the program that runs as the processes of a sandbox
-// (cmd/rundlet-sandbox) inside the host's binary, selects it for gVisor, and keeps those of
+// (cmd/rundlet-sandbox) inside the host's binary, selects it, and keeps those of
 // earlier releases that snapshots need.
 //
-// It may import internal/embedded, vm/gvisor/launch, vm/gvisor/files, gVisor, google/renameio
+// It may import internal/embedded, vm/gvisor/launch, vm/gvisor/files, google/renameio
 // and the standard library; only the driver imports it.
 package engine
 
@@ -39,11 +39,11 @@ func Hint(err error) string {
 // errNoExec: no process can execute the program where it is.
 var errNoExec = errors.New("the program of sandboxes is on a file system that is mounted with noexec")
 
-// program is its name without its digest.
-const program = "rundlet-sandbox"
+// programName is its name without its digest.
+const programName = "rundlet-sandbox"
 
 // Program is the one that this binary carries.
-var Program = embedded.New(bin, program, ErrMissing)
+var Program = embedded.New(bin, programName, ErrMissing)
 
 // NameOf returns the name that the content of a program gives it, and leaves the file at its beginning.
 func NameOf(file io.ReadSeeker) (string, error) {
@@ -52,5 +52,5 @@ func NameOf(file io.ReadSeeker) (string, error) {
 		return "", err
 	}
 	_, err := file.Seek(0, io.SeekStart)
-	return embedded.BaseOf(program, hex.EncodeToString(sum.Sum(nil))), err
+	return embedded.BaseOf(programName, hex.EncodeToString(sum.Sum(nil))), err
 }

@@ -7,26 +7,30 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 )
 
 // HighDescriptor is above what a sandbox process opens by number (253 is the highest),
-// and above what gVisor passes to one.
+// and above what is passed to one.
 const HighDescriptor = 511
 
-// used is the program that gVisor starts in this process: gVisor has one variable for it.
+// used are the programs that this process holds open.
 var used struct {
 	sync.Mutex
-	base string
-	file os.FileInfo
+	programs []program
 }
 
-// Use makes gVisor start the program at path as the processes of sandboxes from now on. It
-// holds the file open for the life of this process, so the file may be removed and the
-// directories above it need not be searchable for those processes. Repeated calls for the
-// same program change nothing.
+// program is one of them.
+type program struct {
+	base, path string
+	file       os.FileInfo
+}
+
+// Use returns a path by which this process, and those that it starts, can execute the program at
+// path from now on. It holds the file open for the life of this process, so the file may be
+// removed and the directories above it need not be searchable for those processes. Repeated
+// calls for the same program return the same path.
 //
 // The descriptor has a high number for another reason, too. The kernel gives a child a
 // table of descriptors as large as its parent's, and the table survives the child's exec.
@@ -34,40 +38,42 @@ var used struct {
 // a point of rest (an RCU grace period): each start of a sandbox waited so for 5 to 13 ms,
 // and hundreds on a busy machine. It costs this process one such wait, and each sandbox
 // 4 KiB of the kernel's memory.
-func Use(path string) error {
+func Use(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return "", err
 	}
 	if info.Mode()&0o5 != 0o5 {
-		return fmt.Errorf("%s is not readable and executable by every user", path)
+		return "", fmt.Errorf("%s is not readable and executable by every user", path)
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return err
+		return "", err
 	}
 	if fs.Flags&unix.ST_NOEXEC != 0 {
-		return fmt.Errorf("%s: %w", path, errNoExec)
+		return "", fmt.Errorf("%s: %w", path, errNoExec)
 	}
 	used.Lock()
 	defer used.Unlock()
-	if used.file != nil && (os.SameFile(used.file, info) || used.base == filepath.Base(path) && launch.EngineName(path) != "") {
-		return nil // The base name has the digest of the contents.
+	p := program{base: filepath.Base(path), path: path, file: info}
+	for _, other := range used.programs {
+		if os.SameFile(other.file, info) || other.base == p.base && launch.EngineName(path) != "" {
+			return other.path, nil // The base name has the digest of the contents.
+		}
 	}
-	used.base, used.file = filepath.Base(path), info
 	if fd, err := holdHigh(int(f.Fd())); err == nil {
-		path = fmt.Sprintf("/proc/self/fd/%d", fd)
+		p.path = fmt.Sprintf("/proc/self/fd/%d", fd)
 	} // Else the limit of descriptors is lower.
-	specutils.ExePath = path
-	return nil
+	used.programs = append(used.programs, p)
+	return p.path, nil
 }
 
-// shuffled is more than the files that gVisor passes to a process.
+// shuffled is more than the files that are passed to a process.
 const shuffled = 64
 
 // holdHigh opens file again as a descriptor of HighDescriptor or above, with shuffled others of

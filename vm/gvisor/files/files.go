@@ -69,16 +69,17 @@ func (d Dirs) Pending() string { return filepath.Join(d.AllPending(), process.Bo
 // layers: a machine that is killed in that moment leaves them with their names.
 func (d Dirs) Images(key string) string { return filepath.Join(d.Pending(), key) }
 
-// ContainerState is where gVisor's library keeps what it knows of a container. It
-// writes it in place, so that a process that dies meanwhile leaves half of it,
-// and after the change that it records, which leaves it wrong. So the driver writes it
-// for gVisor's command line, and never reads it.
+// ContainerState is where gVisor's command line finds a container. An earlier version left half of
+// it, or a wrong one, when it died. The driver writes it, and never reads it.
 func (d Dirs) ContainerState(key string) string {
 	return filepath.Join(d.Root(), key+"_sandbox:"+key+".state")
 }
 
 // Socket is where a machine's sandbox takes requests.
 func (d Dirs) Socket(key string) string { return filepath.Join(d.Root(), "runsc-"+key+".sock") }
+
+// NullNetNS is the file that pins the empty network namespace of file servers.
+func (d Dirs) NullNetNS() string { return filepath.Join(d.Root(), "null-netns") }
 
 // CgroupParent is the path of the control group of all machines.
 func (d Dirs) CgroupParent() string { return "/rundlet-" + d.Instance }

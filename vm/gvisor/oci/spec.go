@@ -118,3 +118,22 @@ func Flags(spec vm.Spec, layerDir string) map[string]string {
 		"host-settings":  "ignore",
 	}
 }
+
+// Source is a file system of the host that a sandbox has: its root, or a mount.
+type Source struct {
+	Path  string
+	Image bool // Else it is a directory.
+	Layer bool // Whether the guest writes to a layer above it.
+}
+
+// Sources are those of a container's spec, in the order of gVisor: the root, and then the
+// mounts that Spec has of the host.
+func Sources(spec vm.Spec, oneLayer bool) []Source {
+	all := []Source{{Path: filepath.Clean(spec.Rootfs), Image: IsImage(spec.Rootfs), Layer: !spec.RootfsReadOnly}}
+	_, own := Below(spec, oneLayer)
+	for _, m := range own {
+		image := IsImage(m.Source)
+		all = append(all, Source{Path: filepath.Clean(m.Source), Image: image, Layer: m.Overlay && !image})
+	}
+	return all
+}

@@ -18,11 +18,10 @@ import (
 	"time"
 
 	"gvisor.dev/gvisor/pkg/cpuid"
-	guest "gvisor.dev/gvisor/pkg/sentry/kernel/version"
-	"gvisor.dev/gvisor/pkg/sentry/state/checkpointfiles"
 
 	"github.com/rundlet/rundlet/internal/format"
 	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
 	"github.com/rundlet/rundlet/vm/gvisor/oci"
 )
@@ -31,7 +30,7 @@ const (
 	// ManifestFile is the name of a snapshot's manifest in its directory.
 	ManifestFile = "manifest.json"
 	// filesystemImage is the image that only a snapshot of a file system has.
-	filesystemImage = checkpointfiles.FSCheckpointManifestFileName
+	filesystemImage = control.FSManifestFile
 	// Format is the version of the snapshots that this program makes:
 	//
 	//	1  the first
@@ -92,7 +91,7 @@ func hostFeatures() []string {
 // newManifest is that of a snapshot taken here of a machine with this spec.
 func newManifest(driver, version string, spec vm.Spec) *Manifest {
 	return &Manifest{Format: withoutImages, Driver: driver, Version: version, Arch: runtime.GOARCH,
-		Kernel: guest.LinuxRelease(), Flags: oci.Flags(spec, ""), CPUFeatures: hostFeatures(), Spec: spec,
+		Kernel: control.GuestRelease, Flags: oci.Flags(spec, ""), CPUFeatures: hostFeatures(), Spec: spec,
 		CreatedAt: time.Now().UTC(), Files: map[string]int64{}}
 }
 
