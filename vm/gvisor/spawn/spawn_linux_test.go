@@ -114,10 +114,13 @@ func sandboxOf(t *testing.T, dir string, spec vm.Spec) Sandbox {
 	return s
 }
 
+// specOf is a machine whose root is a directory.
+func specOf(t *testing.T) vm.Spec { return vm.Spec{Rootfs: t.TempDir(), Args: []string{"/init"}} }
+
 // started starts the processes of a sandbox of directories in dir, which are there until the test ends.
 func started(t *testing.T, dir string, change func(*Sandbox)) (Sandbox, *Processes) {
 	t.Helper()
-	s := sandboxOf(t, dir, vm.Spec{Rootfs: t.TempDir(), Args: []string{"/init"}})
+	s := sandboxOf(t, dir, specOf(t))
 	change(&s)
 	p, err := Start(s)
 	if err != nil {
@@ -151,7 +154,7 @@ func TestNothingIsLeftOfAFailure(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := sandboxOf(t, sub, vm.Spec{Rootfs: t.TempDir(), Args: []string{"/init"}})
+			s := sandboxOf(t, sub, specOf(t))
 			s.NullNetNS = filepath.Join(dir, "null-netns")
 			breakIt(t, &s)
 			before := descriptors(t)
