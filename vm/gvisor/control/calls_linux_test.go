@@ -289,3 +289,16 @@ func TestFailedCalls(t *testing.T) {
 		t.Errorf("without a sandbox: %v, and the network was asked for %d times", err, asked)
 	}
 }
+
+// TestNoProcessInheritsAConnection looks at one that is open.
+func TestNoProcessInheritsAConnection(t *testing.T) {
+	_, s := listen(t)
+	conn, err := s.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if flags, err := unix.FcntlInt(uintptr(conn.Socket.FD()), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("its flags are %#x, %v", flags, err)
+	}
+}

@@ -5,7 +5,7 @@
 // with gVisor's names, so that the host's binary has none of its kernel in it; tests compare
 // them with gVisor's.
 //
-// It may import gVisor's protocol (pkg/urpc, pkg/control/client) and the standard library;
+// It may import gVisor's protocol (pkg/urpc, pkg/unet), golang.org/x/sys and the standard library;
 // only the driver and package links import it.
 package control
 
@@ -13,7 +13,8 @@ import (
 	"fmt"
 	"os"
 
-	"gvisor.dev/gvisor/pkg/control/client"
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/unet"
 	"gvisor.dev/gvisor/pkg/urpc"
 )
 
@@ -42,13 +43,22 @@ const (
 	methodTarUpperLayer  = "Fs.TarRootfsUpperLayer"
 )
 
-// connect opens a connection, which the caller closes.
+// connect opens a connection, which the caller closes. No process that is started meanwhile inherits
+// it, as it would that of gVisor's client.
 func (s Sandbox) connect() (*urpc.Client, error) {
-	conn, err := client.ConnectTo(s.Socket)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the sandbox: %w", err)
+		return nil, os.NewSyscallError("socket", err)
 	}
-	return conn, nil
+	var conn *unet.Socket
+	if err = unix.Connect(fd, &unix.SockaddrUnix{Name: s.Socket}); err == nil {
+		conn, err = unet.NewSocket(fd)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, &os.PathError{Op: "connect to the sandbox", Path: s.Socket, Err: err}
+	}
+	return urpc.NewClient(conn), nil
 }
 
 // call makes one call over a separate connection. A result of nil is for methods without one.
