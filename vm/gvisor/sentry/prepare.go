@@ -85,9 +85,9 @@ func prepareProcess(command string, l launch.File) (err error) {
 	return hooks.Install(h)
 }
 
-// closeForeign closes the descriptors that were inherited by accident. gVisor
-// opens sockets without the close-on-exec flag, so that a process started
-// meanwhile for another machine gets them; a sandbox must never hold a socket
+// closeForeign closes the descriptors that were inherited by accident. gVisor's
+// protocol makes event descriptors without the close-on-exec flag, so that a process
+// started meanwhile for another machine gets them; a sandbox must never hold a descriptor
 // of another one. What was meant for this process has the numbers up to the
 // highest in its arguments, and what it opened itself has the flag.
 func closeForeign(args []string) error {
