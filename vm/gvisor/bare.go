@@ -69,6 +69,7 @@ type bare struct {
 	spec      vm.Spec
 	oneLayer  bool
 	processes *spawn.Processes // Nil until run.
+	packets   packets
 }
 
 // Bare prepares a bare restore of spec.RestoreFrom, or without one a bare boot:
@@ -113,7 +114,7 @@ func (b *bare) run() (err error) {
 	if b.processes, err = spawn.Start(s); err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
-	net := func() (*control.Network, error) { return network(b.spec, b.processes.Sandbox.Pid) }
+	net := func() (*control.Network, error) { return b.packets.take(b.spec, b.processes.Sandbox.Pid) }
 	calls := control.Sandbox{ID: b.key, Socket: s.Socket}
 	if b.images == "" {
 		err = calls.StartRoot(net)
@@ -127,6 +128,7 @@ func (b *bare) run() (err error) {
 func (b *bare) destroy() error {
 	if b.processes != nil {
 		b.processes.End()
+		b.packets.close()
 	}
 	b.d.dirs.RemoveMachine(b.key)
 	return nil

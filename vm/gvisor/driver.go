@@ -65,6 +65,7 @@ type machine struct {
 	// Set before the machine is published, changed only by the holder of turn.
 	spec    vm.Spec
 	calls   control.Sandbox
+	packets packets
 	group   *cgroups.Group
 	limit   memoryLimit
 	console *console.Console

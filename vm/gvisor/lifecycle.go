@@ -13,7 +13,6 @@ import (
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/gvisor/control"
 	"github.com/rundlet/rundlet/vm/gvisor/files"
-	"github.com/rundlet/rundlet/vm/gvisor/links"
 	"github.com/rundlet/rundlet/vm/gvisor/snapshots"
 )
 
@@ -58,15 +57,7 @@ func (d *Driver) start(m *machine) (err error) {
 
 // boot runs the guest's first process.
 func (m *machine) boot() error {
-	return m.calls.StartRoot(func() (*control.Network, error) { return network(m.spec, m.sandbox.PID) })
-}
-
-// network makes the network of a machine whose sandbox process is pid.
-func network(spec vm.Spec, pid int) (*control.Network, error) {
-	if spec.NetNS == "" {
-		return control.Loopback(), nil
-	}
-	return links.Take(fmt.Sprintf("/proc/%d/ns/net", pid))
+	return m.calls.StartRoot(func() (*control.Network, error) { return m.packets.take(m.spec, m.sandbox.PID) })
 }
 
 // load makes the sandbox what was saved in images. The guest runs when it
@@ -85,7 +76,7 @@ func (m *machine) load(host *headroom, images string) error {
 	}
 	kills := m.group.OOMKills()
 	err = m.outOfMemory("restoring it", kills,
-		m.calls.Restore(images, func() (*control.Network, error) { return network(m.spec, m.sandbox.PID) }))
+		m.calls.Restore(images, func() (*control.Network, error) { return m.packets.take(m.spec, m.sandbox.PID) }))
 	// A package may have been installed meanwhile.
 	return cmp.Or(err, snapshots.CheckHostFiles(m.hostFiles, m.spec))
 }
@@ -187,6 +178,7 @@ func (m *machine) end(dirs files.Dirs, points *failpoints) error {
 // the machine's table.
 func (m *machine) watch(t *machines.Table[*machine]) {
 	defer close(m.watching)
+	defer m.packets.close()
 	select {
 	case <-m.sandbox.Ended:
 	case <-m.sandbox.Joined:

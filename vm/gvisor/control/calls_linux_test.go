@@ -265,6 +265,10 @@ func TestFailedCalls(t *testing.T) {
 	if err := s.StartRoot(func() (*Network, error) { return n, nil }); err == nil {
 		t.Error("a start without its network")
 	}
+	if _, err := closed.Stat(); err != nil {
+		t.Errorf("a socket of the network is not its owner's: %v", err)
+	}
+	n.Close()
 	if _, err := closed.Stat(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a socket of the network stays open: %v", err)
 	}

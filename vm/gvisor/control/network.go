@@ -10,7 +10,7 @@ import (
 
 // Network holds the interfaces of a sandbox: the arguments of SetNetworkArgs,
 // with gVisor's names. The files are the sockets of FDBasedLinks, in their order; the owner
-// closes them with Close.
+// closes them with Close. The sandbox has its own copies.
 type Network struct {
 	urpc.FilePayload
 	LoopbackLinks []LoopbackLink

@@ -3,8 +3,8 @@
 package control
 
 // StartRoot runs the first process of a sandbox that was just made, and returns when it runs.
-// network is called when the sandbox takes calls: it may change the host, and its result is
-// closed.
+// network is called when the sandbox takes calls: it may change the host, and what it returns stays its
+// owner's.
 func (s Sandbox) StartRoot(network func() (*Network, error)) error {
 	return s.start(network, false, "start the sandbox", methodStartRoot, &s.ID)
 }
@@ -33,7 +33,6 @@ func (s Sandbox) start(network func() (*Network, error), isRestore bool, what, m
 	if err != nil {
 		return asked("set up the network of the sandbox", err)
 	}
-	defer n.Close()
 	n.IsRestore = isRestore
 	if err := conn.Call(methodSetNetworkArgs, n, nil); err != nil {
 		return asked("set up the network of the sandbox", err)

@@ -196,7 +196,13 @@ func TestTheNetworkIsThatOfGVisor(t *testing.T) {
 	})
 	path := fmt.Sprintf("/proc/%d/ns/net", second)
 	got := asked(t, func(socket string) error {
-		return control.Sandbox{ID: "box", Socket: socket}.StartRoot(func() (*control.Network, error) { return Take(path) })
+		return control.Sandbox{ID: "box", Socket: socket}.StartRoot(func() (*control.Network, error) {
+			n, err := Take(path)
+			if err == nil {
+				t.Cleanup(n.Close)
+			}
+			return n, err
+		})
 	})
 	if !reflect.DeepEqual(got.got, want.got) {
 		a, _ := json.MarshalIndent(got.got, "", " ")
