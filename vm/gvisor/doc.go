@@ -58,6 +58,5 @@
 // sentry that does not answer.
 //
 // Adopt of the next process takes over or frees everything that a dead process
-// left, at whatever step it died: see Steps. The collector closes a few
-// files of a destroyed machine, some time later.
+// left, at whatever step it died: see Steps.
 package gvisor
