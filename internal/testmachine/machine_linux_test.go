@@ -75,6 +75,16 @@ func TestAMachineRunsACommand(t *testing.T) {
 	}
 }
 
+func TestANestedMachineHasAKVM(t *testing.T) {
+	var output bytes.Buffer
+	c := config(t, `test -c /dev/kvm && test -c /dev/net/tun && cat /sys/module/kvm_amd/parameters/npt`, &output)
+	c.CPUs, c.Nested = 1, true
+	code, err := Run(patience(t), c)
+	if err != nil || code != 0 || output.String() != "Y\n" {
+		t.Fatalf("exit code %d, %q, %v", code, output.String(), err)
+	}
+}
+
 func TestAMachineThatFailsSaysWhy(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*Config)
@@ -83,9 +93,10 @@ func TestAMachineThatFailsSaysWhy(t *testing.T) {
 		"a command that is not there": {func(c *Config) { c.Command[0] = "/bin/nothing" }, "/bin/nothing"},
 		"a panic of the kernel":       {func(c *Config) { c.Command[2] = "echo c >/proc/sysrq-trigger; sleep 600" }, "sysrq triggered crash"},
 		"files beyond its memory":     {func(c *Config) { c.Files["/large"] = sparse(t, 1<<30) }, "no space left"},
-		"an unknown module":           {func(c *Config) { c.Modules = []string{"nonsense"} }, "no module nonsense"},
+		"an unknown module":           {func(c *Config) { c.Modules = []string{"nonsense"} }, `no "nonsense"`},
 		"a file with a relative path": {func(c *Config) { c.Files["some/file"] = "/proc/version" }, "absolute"},
 		"a file that is a directory":  {func(c *Config) { c.Files["/some"] = t.TempDir() }, "regular file"},
+		"a KVM with two processors":   {func(c *Config) { c.Nested = true }, "one processor"},
 		"no command":                  {func(c *Config) { c.Command = nil }, "no command"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,8 +8,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
+	"path"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -42,17 +45,18 @@ func main() {
 
 func run() (int, error) {
 	var files, programs, modules, env lists
-	from := flag.String("kernel", "", "directory into which a package of a kernel was extracted")
+	kernelDir := flag.String("kernel", "", "directory into which a package of a kernel was extracted")
 	memory := flag.Int("memory", 3072, "memory in MiB")
 	disk := flag.Int("disk", 0, "size in MiB of a disk for /tmp; 0 puts /tmp into memory")
 	cpus := flag.Int("cpus", 2, "processors")
 	limit := flag.Duration("timeout", 10*time.Minute, "end the machine after that time")
-	flag.Var(&files, "file", "PATH-IN-THE-MACHINE=PATH (repeatable)")
+	nested := flag.Bool("nested", false, "give the machine a separate KVM, and one processor")
+	flag.Var(&files, "file", "PATH-IN-THE-MACHINE=PATH (repeatable); of a directory, all files in it")
 	flag.Var(&programs, "program", "a program of this host, with its libraries (repeatable)")
 	flag.Var(&modules, "module", "a kernel module (repeatable)")
 	flag.Var(&env, "env", "NAME=VALUE (repeatable)")
 	flag.Parse()
-	k, err := kernel.Find(*from)
+	k, err := kernel.Find(*kernelDir)
 	if err != nil {
 		return 0, err
 	}
@@ -61,17 +65,34 @@ func run() (int, error) {
 		return 0, err
 	}
 	for _, file := range files {
-		name, path, ok := strings.Cut(file, "=")
+		name, from, ok := strings.Cut(file, "=")
 		if !ok {
 			return 0, fmt.Errorf("file %q: must be PATH-IN-THE-MACHINE=PATH", file)
 		}
-		all[name] = path
+		if err := add(all, name, from); err != nil {
+			return 0, err
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	c := testmachine.Config{Kernel: k, MemoryMiB: *memory, DiskMiB: *disk, CPUs: *cpus, KVM: testmachine.KVMWorks(ctx, k), Modules: modules,
+	c := testmachine.Config{Kernel: k, MemoryMiB: *memory, DiskMiB: *disk, CPUs: *cpus, Nested: *nested, Modules: modules,
 		Files: all, Command: flag.Args(), Env: env, Output: os.Stdout}
+	if c.Nested {
+		c.CPUs = 1
+	} else {
+		c.KVM = testmachine.KVMWorks(ctx, k)
+	}
 	return testmachine.Run(ctx, c)
+}
+
+// add adds a file, or the files of a directory.
+func add(all map[string]string, name, from string) error {
+	return filepath.WalkDir(from, func(at string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			all[path.Join(name, strings.TrimPrefix(at, from))] = at
+		}
+		return err
+	})
 }
