@@ -8,6 +8,7 @@ package guest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,12 +57,25 @@ func run() error {
 	if err := os.WriteFile(oomScore, []byte("-1000"), 0); err != nil {
 		return err
 	}
+	commandLine, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	if byVsock(string(commandLine)) {
+		listener, err := listenVsock()
+		if err != nil {
+			return err
+		}
+		g := &guest{console: serialConsole}
+		return g.serveAll(listener)
+	}
 	port, err := openPort(link.Port)
 	if err != nil {
 		return err
 	}
-	g := &guest{out: port}
-	return g.serve(port)
+	defer port.Close()
+	g := &guest{out: descriptor(port.Fd()), console: func() (*os.File, error) { return openPort(consolePort) }}
+	return g.serve(&portReader{fd: int(port.Fd())})
 }
 
 const oomScore = "/proc/self/oom_score_adj"
@@ -69,7 +83,10 @@ const oomScore = "/proc/self/oom_score_adj"
 // guest is the state of this machine. Calls come one at a time.
 type guest struct {
 	mu  sync.Mutex // of out
-	out *os.File
+	out io.Writer  // nil while there is no connection
+
+	// console opens what the first program writes to.
+	console func() (*os.File, error)
 
 	last    link.Answer // to the last nonce
 	started bool
@@ -155,7 +172,7 @@ func (g *guest) start(b link.Boot) error {
 	if err := g.makeGroup(b.MaxProcesses); err != nil {
 		return err
 	}
-	console, err := g.console()
+	console, err := g.openConsole()
 	if err != nil {
 		return err
 	}

@@ -96,9 +96,9 @@ func (g *guest) makeGroup(maxProcesses int) error {
 // consolePort is what the first program writes to.
 const consolePort = "rundlet.console"
 
-// console returns the writing end of what goes to the console. What the host does not take is lost: a program never waits for it.
-func (g *guest) console() (*os.File, error) {
-	port, err := openPort(consolePort)
+// openConsole returns the writing end of what goes to the console. What the host does not take is lost: a program never waits for it.
+func (g *guest) openConsole() (*os.File, error) {
+	port, err := g.console()
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,9 +18,9 @@ import (
 	"github.com/rundlet/rundlet/vm/microvm/link"
 )
 
-// serve does what the host asks for. It returns only if the port fails.
-func (g *guest) serve(port *os.File) error {
-	lines := bufio.NewReaderSize(&portReader{fd: int(port.Fd())}, 64<<10)
+// serve does what the host asks for. It returns only if the host's end fails.
+func (g *guest) serve(host io.Reader) error {
+	lines := bufio.NewReaderSize(host, 64<<10)
 	for {
 		line, err := link.ReadLine(lines)
 		if err != nil {
@@ -71,9 +72,17 @@ func (g *guest) send(a link.Answer) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.out == nil {
+		return
+	}
 	// The host can be away; it asks again.
-	_, _ = unix.Write(int(g.out.Fd()), append(append([]byte{'\n'}, line...), '\n'))
+	_, _ = g.out.Write(append(append([]byte{'\n'}, line...), '\n'))
 }
+
+// descriptor writes by one system call, without the runtime's poller: what the host does not take is lost.
+type descriptor int
+
+func (d descriptor) Write(b []byte) (int, error) { return unix.Write(int(d), b) }
 
 // freezeTime is how long the kernel may take to freeze the programs.
 const freezeTime = 2 * time.Second

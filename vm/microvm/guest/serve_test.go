@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -96,8 +97,10 @@ func host(t *testing.T, g *guest) net.Conn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	port := os.NewFile(uintptr(fds[1]), link.Port)
-	g.out = port
-	go func() { _ = g.serve(port) }() // It waits for its host until this process ends, as it does in a machine.
+	g.out = descriptor(port.Fd())
+	t.Cleanup(func() { runtime.KeepAlive(port) })
+	reader := &portReader{fd: int(port.Fd())}
+	go func() { _ = g.serve(reader) }() // It waits for its host until this process ends, as it does in a machine.
 	return conn
 }
 
@@ -210,7 +213,7 @@ func TestAnAnswerThatTheHostDoesNotReadIsLost(t *testing.T) {
 	in, out := os.NewFile(uintptr(pipe[0]), "in"), os.NewFile(uintptr(pipe[1]), "out")
 	defer in.Close()
 	defer out.Close()
-	g := &guest{out: out}
+	g := &guest{out: descriptor(out.Fd())}
 	for range 2000 {
 		g.send(link.Answer{Nonce: strings.Repeat("n", 100)})
 	}

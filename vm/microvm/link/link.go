@@ -21,6 +21,13 @@ import (
 // Port is the name of the serial port in the guest.
 const Port = "rundlet.link"
 
+// VsockWord in the kernel's command line says that the host talks with the guest by vsock, at VsockPort, and that the console is the first
+// serial port.
+const (
+	VsockWord = "rundlet.link=vsock"
+	VsockPort = 1024
+)
+
 // MaxLine bounds a line, in bytes. An environment has to fit.
 const MaxLine = 256 << 10
 
