@@ -52,6 +52,71 @@ func TestSparse(t *testing.T) {
 	}
 }
 
+// TestMemoryOfASnapshotIsMerged copies a memory without what is zero, and what was written later over the copy.
+func TestMemoryOfASnapshotIsMerged(t *testing.T) {
+	dir := t.TempDir()
+	const size = 32 << 20
+	want := make([]byte, size)
+	write := func(f *os.File, at int, value byte, length int) {
+		t.Helper()
+		part := bytes.Repeat([]byte{value}, length)
+		copy(want[at:], part)
+		if _, err := f.WriteAt(part, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func(name string) *os.File {
+		t.Helper()
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	check := func(path string, most int64) {
+		t.Helper()
+		got, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes, %v: not those that were written", len(got), err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken := info.Sys().(*syscall.Stat_t).Blocks * 512; taken > most {
+			t.Errorf("it takes %d bytes", taken)
+		}
+	}
+	full := create("full")
+	write(full, 0, 0, size) // A full memory has no holes.
+	write(full, 4096, 1, 8192)
+	write(full, 5<<20+100, 2, 70_000)
+	write(full, size-1, 3, 1)
+	merged := filepath.Join(dir, "merged")
+	if err := NonZero(full, merged, size); err != nil {
+		t.Fatal(err)
+	}
+	check(merged, 1<<20)
+	later := create("later")
+	if err := later.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	write(later, 8192, 0, 4096) // What has become zero is written, too.
+	write(later, 9<<20, 4, 4096)
+	write(later, size-4096, 5, 4096)
+	if err := Over(later, merged, size); err != nil {
+		t.Fatal(err)
+	}
+	check(merged, 2<<20)
+	if err := NonZero(full, merged, size); !os.IsExist(err) {
+		t.Errorf("over a file: %v", err)
+	}
+	if err := NonZero(later, filepath.Join(dir, "longer"), size+4096); err != nil {
+		t.Error(err) // What is missing is a hole.
+	}
+}
+
 // TestWritten writes to a private mapping of a file in this process.
 func TestWritten(t *testing.T) {
 	dir := t.TempDir()

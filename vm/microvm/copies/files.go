@@ -56,23 +56,7 @@ func Sparse(from *os.File, to string, size int64) error {
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
-	for at := int64(0); at < size; {
-		begin, err := unix.Seek(int(from.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			return nil // Only holes are left.
-		} else if err != nil {
-			return err
-		}
-		end, err := unix.Seek(int(from.Fd()), begin, unix.SEEK_HOLE)
-		if err != nil {
-			return err
-		}
-		if err := copyRange(out, from, begin, min(end, size)); err != nil {
-			return err
-		}
-		at = end
-	}
-	return nil
+	return extents(from, size, func(begin, end int64) error { return copyRange(out, from, begin, end) })
 }
 
 // copyRange copies the bytes of a range to the same place of another file, by the kernel where it can.
