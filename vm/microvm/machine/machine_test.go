@@ -29,6 +29,7 @@ type double struct {
 	Monitor // Nil: other methods are not used.
 
 	refuse string        // what the guest answers; it succeeds if this is empty
+	ends   int           // As many connections end before the guest has read a call.
 	silent int           // Of as many connections the guest reads the calls, and answers none.
 	heard  chan string   // gets the nonce of each that has been read
 	boots  time.Duration // how long a guest takes until it reads its first call
@@ -97,6 +98,13 @@ func (d *double) HangUp() {}
 func (d *double) serve(conn net.Conn) {
 	defer conn.Close()
 	<-time.After(d.boots)
+	d.mu.Lock()
+	ends := d.ends > 0
+	d.ends--
+	d.mu.Unlock()
+	if ends {
+		return
+	}
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
 		var call link.Call
 		if json.Unmarshal(lines.Bytes(), &call) != nil {

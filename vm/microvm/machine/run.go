@@ -66,13 +66,16 @@ func ask(ctx context.Context, request func(context.Context) error) error {
 // patience is how long a connection to the guest may be without an answer until another one is made. It doubles with each.
 const patience = time.Second
 
+// endPause is the pause after a new connection that has ended without an answer.
+const endPause = 5 * time.Millisecond
+
 // call asks the guest. A connection that is kept may have ended meanwhile, and one can be of no use without an end: QEMU 7.2 was seen to pass
 // nothing on from a guest that had written in the moment in which the connection before ended. Then another one is made. The guest does a call once.
 func (m *VM) call(ctx context.Context, limit time.Duration, call link.Call) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	call.Nonce = rand.Text()
-	for wait := patience; ; wait *= 2 {
+	for wait := patience; ; {
 		client, kept, err := m.dial(ctx)
 		if err != nil {
 			return fmt.Errorf("%w: link to the guest: %w", vm.ErrUnavailable, err)
@@ -89,8 +92,22 @@ func (m *VM) call(ctx context.Context, limit time.Duration, call link.Call) erro
 			m.link = nil
 			m.mu.Unlock()
 			_ = client.Close()
+			if silent {
+				wait *= 2
+			}
 			if kept || silent {
 				continue
+			}
+			// A guest that was restored ends its connections when it sees that, and can take a new one for one of those.
+			var ended <-chan struct{}
+			if m.Process != nil {
+				ended = m.Process.Ended
+			}
+			select {
+			case <-time.After(endPause):
+				continue
+			case <-ended:
+			case <-ctx.Done():
 			}
 		}
 		return fmt.Errorf("%w: %w", vm.ErrUnavailable, err)
