@@ -211,5 +211,6 @@ func (k Kind) belongs(d *Driver, pid int) bool {
 	mounts, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	below := filepath.Dir(d.Options.RunDir) + "/"
 	return strings.Contains(string(status), "\nState:\tZ") && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) ||
-		strings.Contains(argumentsOf(pid), below) || strings.Contains(string(mounts), below)
+		// The root of a mount is a path in its file system, which can begin elsewhere.
+		strings.Contains(argumentsOf(pid), below) || strings.Contains(string(mounts), "/"+filepath.Base(below)+"/")
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,7 +54,7 @@ func (k Kind) NewDriver(t testing.TB) *Driver {
 			t.Error(err)
 		}
 	})
-	return k.Open(t, vm.Options{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Kernels: kernels(t),
+	return k.Open(t, vm.Options{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Kernels: Kernels(t),
 		Instance: fmt.Sprintf("test-%d-%d", os.Getpid(), instances.Add(1))})
 }
 
@@ -150,9 +151,17 @@ func Spec(t testing.TB) vm.Spec {
 	return spec
 }
 
-// Context ends with the test, or after two minutes.
+// slow is a bound that protects against a hang, on a machine that is RUNDLET_TEST_SLOWNESS times as slow as others.
+func slow(bound time.Duration) time.Duration {
+	if times, err := strconv.Atoi(os.Getenv("RUNDLET_TEST_SLOWNESS")); err == nil && times > 1 {
+		return bound * time.Duration(times)
+	}
+	return bound
+}
+
+// Context ends with the test, or after two minutes on an ordinary host.
 func Context(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), slow(2*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }

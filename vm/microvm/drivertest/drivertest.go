@@ -75,7 +75,8 @@ var shared = sync.OnceValues(func() (dir string, err error) {
 	if err != nil {
 		return dir, err
 	}
-	return dir, os.Rename(image.Path, filepath.Join(dir, "image"))
+	// A monitor that reads it as the user of its machine lets all users read it. Here they can already, so that the suite sees no change.
+	return dir, errors.Join(os.Chmod(image.Path, 0o444), os.Rename(image.Path, filepath.Join(dir, "image")))
 })
 
 // sharedDir is empty until there is one.
@@ -103,8 +104,8 @@ var installed = sync.OnceValues(func() (string, error) {
 	return dir, err
 })
 
-// kernels is a directory with an installed kernel.
-func kernels(t testing.TB) string {
+// Kernels is a directory with an installed kernel.
+func Kernels(t testing.TB) string {
 	t.Helper()
 	if os.Getenv(kernelEnv) == "" {
 		t.Skip("needs a guest kernel; make microvm and make test have one")
