@@ -38,11 +38,14 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Driver == "" {
 		cfg.Driver = vm.AutoDriver
 	}
-	driver, err := vm.FindDriver(cfg.Driver)
-	if err != nil {
-		return nil, err
+	if _, err := vm.FindDriver(cfg.Driver, ""); err != nil {
+		return nil, err // Before anything is made.
 	}
 	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	driver, err := vm.FindDriver(cfg.Driver, cfg.Dirs.Kernels())
+	if err != nil {
 		return nil, err
 	}
 	return open(ctx, driver, cfg)

@@ -23,15 +23,16 @@ type Driver struct {
 	// Capabilities is sorted and equal to Info().Capabilities.
 	Capabilities []Capability
 	// Available returns nil if this host can run machines of the driver, and the
-	// reason otherwise. It is cheap and changes nothing.
-	Available func() error
+	// reason otherwise. It is cheap, or keeps its answer: a driver may have to start a
+	// machine to know. Only Kernels of the options is set.
+	Available func(Options) error
 	// New opens the driver. A driver that holds something of the process (files,
 	// goroutines) implements io.Closer; machines outlive its Close.
 	New func(Options) (Runtime, error)
 	// Check reports the problems of this host that keep machines from running, or from
 	// running well. It changes nothing. The directories of the options need not exist.
 	Check func(Options) []Problem
-	// Optional: the driver is used only by its name. A host need not have what is missing for it.
+	// Optional: a host need not have what is missing for the driver.
 	Optional bool
 }
 
@@ -99,18 +100,19 @@ func Drivers() []Driver {
 const AutoDriver = "auto"
 
 // FindDriver returns the driver of that name. For AutoDriver it is the first that is
-// available; if none is, the first of all, whose New reports what is missing. The
+// available; if none is, the first that is not optional, or the first of all, whose New
+// reports what is missing. kernels is Options.Kernels. The
 // error is ErrUnsupported and names the existing drivers.
-func FindDriver(name string) (Driver, error) { return findDriver(Drivers(), name) }
+func FindDriver(name, kernels string) (Driver, error) { return findDriver(Drivers(), name, kernels) }
 
-func findDriver(all []Driver, name string) (Driver, error) {
+func findDriver(all []Driver, name, kernels string) (Driver, error) {
 	if name == AutoDriver && len(all) > 0 {
 		for _, d := range all {
-			if d.Available == nil || d.Available() == nil {
+			if d.Available == nil || d.Available(Options{Kernels: kernels}) == nil {
 				return d, nil
 			}
 		}
-		return all[0], nil
+		return all[max(0, slices.IndexFunc(all, func(d Driver) bool { return !d.Optional }))], nil
 	}
 	names := []string{AutoDriver}
 	for _, d := range all {

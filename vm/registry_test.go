@@ -23,7 +23,13 @@ func open(Options) (Runtime, error) { return nil, nil }
 
 func TestAutoIsTheFirstDriverThatIsAvailable(t *testing.T) {
 	missing := errors.New("no such device")
-	no := func() error { return missing }
+	no := func(Options) error { return missing }
+	kernels := func(o Options) error {
+		if o.Kernels != "kernels" {
+			return missing
+		}
+		return nil
+	}
 	for name, c := range map[string]struct {
 		drivers []Driver
 		ask     string
@@ -33,6 +39,8 @@ func TestAutoIsTheFirstDriverThatIsAvailable(t *testing.T) {
 		"by name among equals":      {[]Driver{{Name: "b", New: open}, {Name: "a", New: open}}, "auto", "a"},
 		"the next one":              {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Preference: 1, Available: no}}, "auto", "a"},
 		"none: the preferred one":   {[]Driver{{Name: "a", New: open, Available: no}, {Name: "b", New: open, Preference: 1, Available: no}}, "auto", "b"},
+		"none: one that is needed":  {[]Driver{{Name: "a", New: open, Available: no}, {Name: "b", New: open, Preference: 1, Available: no, Optional: true}}, "auto", "a"},
+		"one that has a kernel":     {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Preference: 1, Available: kernels}}, "auto", "b"},
 		"one by name, though":       {[]Driver{{Name: "a", New: open}, {Name: "b", New: open, Available: no}}, "b", "b"},
 		"one that is not there":     {[]Driver{{Name: "a", New: open}, {Name: "b", New: open}}, "kvm", `driver "kvm" is not in this build; available: auto, a, b`},
 		"the empty name":            {[]Driver{{Name: "a", New: open}}, "", `driver "" is not in this build`},
@@ -41,7 +49,7 @@ func TestAutoIsTheFirstDriverThatIsAvailable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			register(t, c.drivers...)
-			d, err := FindDriver(c.ask)
+			d, err := FindDriver(c.ask, "kernels")
 			if err != nil && (errors.Is(err, ErrUnsupported) != (len(c.drivers) == 0) || !strings.Contains(err.Error(), c.want)) || err == nil && d.Name != c.want {
 				t.Errorf("%q, %v", d.Name, err)
 			}

@@ -78,7 +78,7 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		cfg.Node.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Node.Driver != "" {
-		if _, err := vm.FindDriver(cfg.Node.Driver); err != nil {
+		if _, err := vm.FindDriver(cfg.Node.Driver, ""); err != nil {
 			return err
 		}
 	}

@@ -133,7 +133,7 @@ func crash(t *testing.T, dirs layout.Layout) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	driver, err := vm.FindDriver(vm.AutoDriver)
+	driver, err := vm.FindDriver(vm.AutoDriver, "")
 	row := store.Snapshot{ID: "c2", Instance: "i", Kind: claim.KindLayer, State: store.SnapshotReady, VMID: "vm2", Snapshot: "s2", Spec: `{"rootfs":"/x"}`, CreatedAt: time.Now()}
 	if err = errors.Join(err, db.Snapshots.Put(t.Context(), &row), os.MkdirAll(filepath.Join(dirs.DriverState(driver.Name), "snapshots", "vm2", "s2"), 0o700)); err != nil {
 		t.Fatal(err)

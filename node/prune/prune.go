@@ -115,7 +115,7 @@ func open(ctx context.Context, cfg Config) (*pruner, error) {
 	if err := statedir.Spend(cfg.Dirs); err != nil {
 		return nil, err
 	}
-	driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver))
+	driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver), cfg.Dirs.Kernels())
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func init() {
 }
 
 // available returns the first problem that keeps machines from running.
-func available() error {
+func available(vm.Options) error {
 	for _, p := range Check("/") {
 		if p.Fatal {
 			return &vm.Error{Op: "open gvisor driver", Kind: vm.ErrUnsupported, Err: errors.New(p.What), Hint: p.Hint}

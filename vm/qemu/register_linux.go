@@ -30,7 +30,7 @@ func init() {
 }
 
 // available says that the driver is chosen by its name only: an emulated processor is slow.
-func available() error {
+func available(vm.Options) error {
 	return &vm.Error{Op: "open qemu driver", Kind: vm.ErrUnsupported, Err: errors.New("it is used only if it is named")}
 }
 
