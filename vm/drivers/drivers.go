@@ -6,6 +6,7 @@
 package drivers
 
 import (
+	_ "github.com/rundlet/rundlet/vm/firecracker"
 	_ "github.com/rundlet/rundlet/vm/gvisor"
 	_ "github.com/rundlet/rundlet/vm/qemu"
 )

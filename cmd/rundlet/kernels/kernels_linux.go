@@ -18,7 +18,7 @@ func Commands(o *command.Options) []*cobra.Command {
 	cmd := &cobra.Command{Use: "kernel", Short: "Install, list and remove the kernels that guests boot",
 		Long: `Install, list and remove the kernels that guests boot.
 
-Only drivers that boot a guest kernel need one (--driver qemu). The one that was installed last is what new
+Only drivers that boot a guest kernel need one (--driver firecracker and --driver qemu). The one that was installed last is what new
 machines boot; those that run, and snapshots with memory, keep theirs.`}
 	cmd.AddCommand(newInstall(o), newList(o), newRemove(o))
 	return []*cobra.Command{cmd}

@@ -50,6 +50,14 @@ func run() error {
 	if err := mountSystem(); err != nil {
 		return err
 	}
+	commandLine, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	if hasWord(string(commandLine), link.ProbeWord) {
+		fmt.Println(link.ProbeAnswer)
+		halt()
+	}
 	if err := loadModules(); err != nil {
 		return err
 	}
@@ -57,11 +65,7 @@ func run() error {
 	if err := os.WriteFile(oomScore, []byte("-1000"), 0); err != nil {
 		return err
 	}
-	commandLine, err := os.ReadFile("/proc/cmdline")
-	if err != nil {
-		return err
-	}
-	if byVsock(string(commandLine)) {
+	if hasWord(string(commandLine), link.VsockWord) {
 		listener, err := listenVsock()
 		if err != nil {
 			return err

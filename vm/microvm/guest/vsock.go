@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,14 +16,9 @@ import (
 	"github.com/rundlet/rundlet/vm/microvm/link"
 )
 
-// byVsock reports whether the host talks with this guest by vsock, as a word of the kernel's command line says. Otherwise there is a serial port.
-func byVsock(commandLine string) bool {
-	for word := range strings.FieldsSeq(commandLine) {
-		if word == link.VsockWord {
-			return true
-		}
-	}
-	return false
+// hasWord reports whether a word is in the kernel's command line.
+func hasWord(commandLine, word string) bool {
+	return slices.Contains(strings.Fields(commandLine), word)
 }
 
 // listenVsock makes the socket to which the host connects. It is there as soon as its module has found the device.

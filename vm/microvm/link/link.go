@@ -28,6 +28,12 @@ const (
 	VsockPort = 1024
 )
 
+// ProbeWord in the kernel's command line says that a guest only has to show that it boots: it writes ProbeAnswer to its console, and ends.
+const (
+	ProbeWord   = "rundlet.probe"
+	ProbeAnswer = "rundlet: the guest has booted"
+)
+
 // MaxLine bounds a line, in bytes. An environment has to fit.
 const MaxLine = 256 << 10
 

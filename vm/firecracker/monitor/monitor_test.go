@@ -1,0 +1,332 @@
+//go:build linux
+
+package monitor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/vm"
+	"github.com/rundlet/rundlet/vm/firecracker/api"
+	"github.com/rundlet/rundlet/vm/microvm/kernel"
+	"github.com/rundlet/rundlet/vm/microvm/snapshots"
+)
+
+func (d *double) want(want ...string) {
+	d.t.Helper()
+	if did := d.done(); !slices.Equal(did, want) {
+		d.t.Errorf("asked for %q, want %q", did, want)
+	}
+}
+
+// TestAMachineBootsOnceAndGoesOn: the driver knows no difference between a boot and going on.
+func TestAMachineBootsOnceAndGoesOn(t *testing.T) {
+	m := newVM(t)
+	d := newDouble(t, m)
+	ctx := patience(t)
+	must(t, m.Pause(ctx), m.Resume(ctx), m.Resume(ctx))
+	d.want("InstanceStart")
+	if running, err := m.Running(ctx); err != nil || !running {
+		t.Error(running, err)
+	}
+	must(t, m.Pause(ctx), m.Pause(ctx), m.Resume(ctx))
+	d.want("Paused", "Resumed")
+}
+
+// saved saves, and returns the memory of the snapshot, which must be whole.
+func saved(t *testing.T, m *VM) ([]byte, error) {
+	t.Helper()
+	dir, err := os.MkdirTemp(m.Disks, "snapshot")
+	must(t, err)
+	if err := m.Save(patience(t), dir); err != nil {
+		return nil, err
+	}
+	memory, err := os.ReadFile(filepath.Join(dir, snapshots.MemoryFile))
+	must(t, err)
+	state, err := os.ReadFile(filepath.Join(dir, snapshots.StateFile))
+	must(t, err)
+	if string(state) != "state" {
+		t.Errorf("the state is %q", state)
+	}
+	// The snapshot is deleted soon: the next one must not need it.
+	must(t, os.RemoveAll(dir))
+	return memory, nil
+}
+
+func TestEachSnapshotHasTheWholeMemory(t *testing.T) {
+	m := newVM(t)
+	d := newDouble(t, m)
+	restored(t, m, d)
+	for i := range 4 {
+		d.write(int64(i)<<20, byte(i+1))
+		d.write(100, byte(i)) // The last time it becomes what it was.
+		memory, err := saved(t, m)
+		if err != nil || !bytes.Equal(memory, d.memory) {
+			t.Fatalf("snapshot %d: %v, the memory differs", i, err)
+		}
+	}
+	d.want("Diff", "Diff", "Diff", "Diff")
+	if left, err := os.ReadDir(m.jail()); err != nil || len(left) != 1 {
+		t.Errorf("the jail has %v, %v; want only the socket", left, err)
+	}
+}
+
+// restored makes a machine one that was restored, with something in its memory.
+func restored(t *testing.T, m *VM, d *double) {
+	t.Helper()
+	d.memory[7*page] = 7
+	must(t, os.WriteFile(filepath.Join(m.Disks, snapshots.MemoryFile), d.memory, 0o444), m.Resume(patience(t)), m.Pause(patience(t)))
+	m.Restored = true
+	d.done()
+}
+
+// TestAMachineThatBootedKeepsNothingOfASnapshot, which is deleted with all its room.
+func TestAMachineThatBootedKeepsNothingOfASnapshot(t *testing.T) {
+	m := newVM(t)
+	d := newDouble(t, m)
+	must(t, m.Resume(patience(t)), m.Pause(patience(t)))
+	d.done()
+	for i := range 2 {
+		d.write(int64(i)<<20, byte(i+1))
+		memory, err := saved(t, m)
+		if err != nil || !bytes.Equal(memory, d.memory) {
+			t.Fatalf("%v, or the memory differs", err)
+		}
+	}
+	d.want("Full", "Full")
+	if left, err := os.ReadDir(m.Disks); err != nil || len(left) != 1 {
+		t.Errorf("beside the jail are %v, %v", left, err)
+	}
+}
+
+// TestASnapshotAfterOneThatFailedIsWhole: the process has forgotten what was written before it.
+func TestASnapshotAfterOneThatFailedIsWhole(t *testing.T) {
+	for name, break_ := range map[string]func(d *double) error{
+		"refused":         func(*double) error { return errors.New("no space") },
+		"memory is short": func(d *double) error { return os.Truncate(filepath.Join(d.jail, savedMemory), page) },
+		"memory is a link": func(d *double) error {
+			path := filepath.Join(d.jail, savedMemory)
+			return errors.Join(os.Remove(path), os.Symlink("/dev/zero", path))
+		},
+		"memory is a pipe": func(d *double) error {
+			path := filepath.Join(d.jail, savedMemory)
+			return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+		},
+		"state is large":   func(d *double) error { return os.Truncate(filepath.Join(d.jail, savedState), maxState+1) },
+		"state is missing": func(d *double) error { return os.Remove(filepath.Join(d.jail, savedState)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newVM(t)
+			d := newDouble(t, m)
+			restored(t, m, d)
+			d.write(page, 1)
+			if _, err := saved(t, m); err != nil {
+				t.Fatal(err)
+			}
+			d.done()
+			d.write(3*page, 3)
+			d.save = func() error { return break_(d) }
+			if _, err := saved(t, m); err == nil {
+				t.Fatal("no error")
+			}
+			d.save = nil
+			d.done()
+			for range 2 {
+				d.write(5*page, 5)
+				memory, err := saved(t, m)
+				if err != nil || !bytes.Equal(memory, d.memory) {
+					t.Errorf("%v, or the memory differs", err)
+				}
+			}
+			d.want("Full", "Diff")
+		})
+	}
+}
+
+// TestAProcessCannotChangeASnapshot: what it has written is its own file.
+func TestAProcessCannotChangeASnapshot(t *testing.T) {
+	m := newVM(t)
+	d := newDouble(t, m)
+	must(t, m.Resume(patience(t)), m.Pause(patience(t)))
+	var kept *os.File
+	d.save = func() (err error) {
+		kept, err = os.OpenFile(filepath.Join(d.jail, savedMemory), os.O_RDWR, 0)
+		return err
+	}
+	dir := filepath.Join(m.Disks, "snapshot")
+	must(t, os.Mkdir(dir, 0o700), m.Save(patience(t), dir))
+	defer kept.Close()
+	if _, err := kept.WriteAt([]byte("changed"), 0); err != nil {
+		t.Fatal(err)
+	}
+	memory, err := os.ReadFile(filepath.Join(dir, snapshots.MemoryFile))
+	if err != nil || !bytes.Equal(memory, d.memory) {
+		t.Errorf("%v, or the process has changed it", err)
+	}
+	info, err := os.Stat(filepath.Join(dir, snapshots.MemoryFile))
+	if err != nil || info.Mode().Perm() != readable {
+		t.Error(info.Mode(), err)
+	}
+}
+
+// TestARequestEndsWhenTheDriverHangsUp, and the next one is made.
+func TestARequestEndsWhenTheDriverHangsUp(t *testing.T) {
+	m := newVM(t)
+	d := newDouble(t, m)
+	must(t, m.Resume(patience(t)))
+	d.mu.Lock()
+	d.hang, d.hangs = make(chan struct{}), make(chan struct{})
+	hang, hangs := d.hang, d.hangs
+	d.mu.Unlock()
+	done := make(chan error)
+	go func() {
+		_, err := m.Running(context.Background())
+		done <- err
+	}()
+	<-hangs
+	m.HangUp()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	close(hang)
+	d.mu.Lock()
+	d.hang = nil
+	d.mu.Unlock()
+	if running, err := m.Running(patience(t)); err != nil || !running {
+		t.Error(running, err)
+	}
+}
+
+// TestAGuestIsDialledUntilItListens: Firecracker takes a connection, and ends it if nothing listens in the guest.
+func TestAGuestIsDialledUntilItListens(t *testing.T) {
+	m := newVM(t)
+	must(t, m.makeRoot())
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.jail(), guestSocket))
+	must(t, err)
+	defer l.Close()
+	go func() {
+		for i := 0; ; i++ {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			line := make([]byte, len("CONNECT 1024\n"))
+			if _, err := io.ReadFull(conn, line); err != nil || string(line) != "CONNECT 1024\n" {
+				t.Errorf("%q, %v", line, err)
+			}
+			switch i {
+			case 0: // Nothing listens.
+			case 1:
+				_, _ = io.WriteString(conn, strings.Repeat("x", maxGreeting+1))
+			case 2:
+				_, _ = io.WriteString(conn, "no\n")
+			default:
+				_, _ = io.WriteString(conn, "OK 1073741824\n")
+				_, _ = io.Copy(conn, conn)
+			}
+			conn.Close()
+		}
+	}()
+	conn, err := m.Dial(patience(t))
+	must(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	answer := make([]byte, 5)
+	if _, err := io.WriteString(conn, "hello"); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "hello" {
+		t.Errorf("%q, %v", answer, err)
+	}
+}
+
+// TestAGuestThatSaysNothing, as one that is paused, holds a caller up no longer than its context.
+func TestAGuestThatSaysNothing(t *testing.T) {
+	m := newVM(t)
+	must(t, m.makeRoot())
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.jail(), guestSocket))
+	must(t, err)
+	defer l.Close()
+	ctx, cancel := context.WithCancel(patience(t))
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			cancel()
+			<-t.Context().Done()
+			conn.Close()
+		}
+	}()
+	if _, err := m.Dial(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestTheJail(t *testing.T) {
+	boot := func(k kernel.Kernel) func() (kernel.Kernel, string, error) {
+		return func() (kernel.Kernel, string, error) { return k, k.Image, nil }
+	}
+	m := newVM(t)
+	file := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(file, []byte("content"), 0o400), os.WriteFile(filepath.Join(m.Disks, snapshots.DiskFile), []byte("disk"), 0o600))
+	m.Spec.RootfsReadOnly = false
+	must(t, m.makeJail(boot(kernel.Kernel{Image: file, Vmlinux: file})))
+	for name, same := range map[string]string{baseFile: m.Spec.Rootfs, diskFile: filepath.Join(m.Disks, snapshots.DiskFile), kernelFile: "", initramfsFile: ""} {
+		there, err := os.Stat(filepath.Join(m.jail(), name))
+		must(t, err)
+		if same != "" {
+			if here, err := os.Stat(same); err != nil || !os.SameFile(here, there) {
+				t.Errorf("%s is not %s: %v", name, same, err)
+			}
+		}
+	}
+	if info, err := os.Stat(m.Spec.Rootfs); err != nil || info.Mode().Perm() != 0o444 {
+		t.Errorf("the image: %v, %v", info.Mode(), err)
+	}
+	m = newVM(t)
+	err := m.makeJail(boot(kernel.Kernel{Image: file, NoVmlinux: "not found"}))
+	if !errors.Is(err, vm.ErrUnsupported) || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("a kernel without an ELF file: %v", err)
+	}
+}
+
+// TestAnImageOfAnotherFileSystemIsRefused: it could be neither linked nor shown without a mount that outlives the driver.
+func TestAnImageOfAnotherFileSystemIsRefused(t *testing.T) {
+	m := newVM(t)
+	elsewhere, err := os.MkdirTemp("/dev/shm", "jail")
+	if err != nil {
+		t.Skip("no other file system: ", err)
+	}
+	defer os.RemoveAll(elsewhere)
+	m.Spec.Rootfs = filepath.Join(elsewhere, "image")
+	must(t, os.WriteFile(m.Spec.Rootfs, nil, 0o444))
+	var here, there syscall.Stat_t
+	must(t, syscall.Stat(m.Disks, &here), syscall.Stat(elsewhere, &there))
+	if here.Dev == there.Dev {
+		t.Skip("the temporary directory is in /dev/shm")
+	}
+	if err := m.makeJail(nil); !errors.Is(err, vm.ErrUnsupported) || !strings.Contains(err.Error(), "file system") {
+		t.Error(err)
+	}
+}
+
+func TestLargeMachinesAreSavedWhole(t *testing.T) {
+	m := newVM(t)
+	m.Spec.MemoryMiB = 4096
+	if m.differences() {
+		t.Error("differences of a large machine, which version 1.12 writes wrongly")
+	}
+	m.programs.Version = api.Version{Major: 1, Minor: 15}
+	if !m.differences() {
+		t.Error("no differences")
+	}
+}
