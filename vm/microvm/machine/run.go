@@ -16,7 +16,7 @@ import (
 // The times that a guest has: to boot, to go on, and to stop its programs. Emulated processors are slow, and shared. askTime is for a question
 // to the monitor.
 const (
-	bootTime   = 60 * time.Second
+	bootTime   = 2 * time.Minute
 	wakeTime   = 20 * time.Second
 	freezeTime = 3 * time.Second
 	askTime    = 20 * time.Second
