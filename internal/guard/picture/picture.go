@@ -139,7 +139,6 @@ var Layers = []Layer{
 	{"vm/gvisor/sentry", []string{"vm", "internal/collector", "internal/cgroups", "vm/gvisor/budget", "vm/gvisor/launch", "vm/gvisor/sentry"}, "runs in the sandbox process, where nothing of the driver is"},
 	{"vm/gvisor", []string{"vm/gvisor/budget", "vm/gvisor/control", "vm/gvisor/engine", "vm/gvisor/files", "vm/gvisor/launch", "vm/gvisor/layer", "vm/gvisor/links", "vm/gvisor/mover",
 		"vm/gvisor/oci", "vm/gvisor/pages", "vm/gvisor/snapshots", "vm/gvisor/spawn", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
-	{"vm/gvisor", []string{"vm/gvisor/budget", "vm/gvisor/engine", "vm/gvisor/files", "vm/gvisor/launch", "vm/gvisor/layer", "vm/gvisor/mover", "vm/gvisor/oci", "vm/gvisor/pages", "vm/gvisor/snapshots", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/firecracker/api", nil, "asks a Firecracker process, and knows no machine"},
 	{"vm/firecracker", []string{"vm/firecracker", "vm/microvm/copies", "vm/microvm/driver", "vm/microvm/kernel", "vm/microvm/link", "vm/microvm/machine", "vm/microvm/program", "vm/microvm/snapshots", "vm/microvm/spec", "vm/microvm/tap", "vm/microvm/untrusted", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm/microvm/link", nil, "is spoken by both sides: what it imports is in every guest"},

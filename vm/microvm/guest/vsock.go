@@ -71,9 +71,15 @@ func (g *guest) serveAll(listener int) error {
 	}
 }
 
+// accept accepts a connection of the host. A program of the guest may connect, too, if its kernel has the module for that.
 func accept(listener int) (fd int, err error) {
 	for {
-		fd, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		var from unix.Sockaddr
+		fd, from, err = unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		if peer, is := from.(*unix.SockaddrVM); err == nil && is && peer.CID != unix.VMADDR_CID_HOST {
+			_ = unix.Close(fd)
+			continue
+		}
 		// A connection that ended before it was accepted is not a failure of the socket.
 		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECONNABORTED) && !errors.Is(err, unix.ECONNRESET) {
 			return fd, err
