@@ -25,6 +25,7 @@ package node
 import (
 	"context"
 
+	"github.com/rundlet/rundlet/node/statedir"
 	"github.com/rundlet/rundlet/vm"
 	_ "github.com/rundlet/rundlet/vm/drivers" // Registers the drivers of this build.
 )
@@ -44,7 +45,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	driver, err := vm.FindDriver(cfg.Driver, cfg.Dirs.Kernels())
+	driver, err := statedir.Driver(ctx, cfg.Dirs, cfg.Driver)
 	if err != nil {
 		return nil, err
 	}

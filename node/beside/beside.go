@@ -6,7 +6,6 @@
 package beside
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -36,10 +35,10 @@ type Parts struct {
 	closers []func() // in the order in which the parts were opened
 }
 
-// Open opens the parts; driver is the name of the node's driver, or empty for the first that is available. A database that is
+// Open opens the parts; driver is the name of the node's driver, or empty for that of the state directory. A database that is
 // not there is made; one of an older program is not changed.
 func Open(ctx context.Context, dirs layout.Layout, driver string) (_ *Parts, err error) {
-	d, err := vm.FindDriver(cmp.Or(driver, vm.AutoDriver), dirs.Kernels())
+	d, err := statedir.Driver(ctx, dirs, driver)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +72,7 @@ func Open(ctx context.Context, dirs layout.Layout, driver string) (_ *Parts, err
 // OpenToRead opens the parts of a node whose database is there, without a driver and without a change of anything: no byte of the
 // disk needs to be free.
 func OpenToRead(ctx context.Context, dirs layout.Layout, driver string) (_ *Parts, err error) {
-	d, err := vm.FindDriver(cmp.Or(driver, vm.AutoDriver), dirs.Kernels())
+	d, err := statedir.Driver(ctx, dirs, driver)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@
 package prune
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 	"github.com/rundlet/rundlet/node/beside"
 	"github.com/rundlet/rundlet/node/space"
 	"github.com/rundlet/rundlet/node/statedir"
-	"github.com/rundlet/rundlet/vm"
 )
 
 // Config says what to remove beside what nothing needs.
@@ -115,7 +113,7 @@ func open(ctx context.Context, cfg Config) (*pruner, error) {
 	if err := statedir.Spend(cfg.Dirs); err != nil {
 		return nil, err
 	}
-	driver, err := vm.FindDriver(cmp.Or(cfg.Driver, vm.AutoDriver), cfg.Dirs.Kernels())
+	driver, err := statedir.Driver(ctx, cfg.Dirs, cfg.Driver)
 	if err != nil {
 		return nil, err
 	}
