@@ -54,6 +54,13 @@ func (r *recorder) record(method string, args any, files ...*os.File) error {
 	return nil
 }
 
+// failing has a method fail from now on.
+func (r *recorder) failing(method string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = method
+}
+
 // taken returns the calls since the last one of it.
 func (r *recorder) taken() []call {
 	r.mu.Lock()
@@ -250,12 +257,12 @@ func text(calls []call) string {
 
 func TestFailedCalls(t *testing.T) {
 	r, s := listen(t)
-	r.fail = "Pause"
+	r.failing("Pause")
 	var remote urpc.RemoteError
 	if err := s.Pause(); !errors.As(err, &remote) || remote.Message != "cannot do that\nfor this reason" || !strings.Contains(err.Error(), "pause the sandbox") {
 		t.Errorf("a refusal: %v", err)
 	}
-	r.fail = "SetNetworkArgs"
+	r.failing("SetNetworkArgs")
 	closed, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
