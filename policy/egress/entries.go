@@ -90,7 +90,8 @@ func cutPort(text string) (rest string, port uint16, err error) {
 	}
 	n, err := strconv.ParseUint(text[i+1:], 10, 16)
 	if err != nil || n == 0 || text[i+1] == '0' {
-		if _, err := prefix(rest); err != nil && !isName(rest) {
+		isURL := strings.HasPrefix(text[i+1:], "//")
+		if _, err := prefix(rest); isURL || err != nil && !isName(rest) {
 			return "", 0, errEntry
 		}
 		return "", 0, errPort

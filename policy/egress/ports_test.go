@@ -82,6 +82,7 @@ func TestBadPorts(t *testing.T) {
 	}{
 		{part, append(wide, "0.0.0.0/0:9"), "2304 ranges of addresses on 9 ports, and at most 2048"},
 		{nil, []string{"1.1.1.1:0"}, `denyOut: "1.1.1.1:0" must have a port from 1 to 65535`},
+		{[]string{"http://a.example"}, []string{"0.0.0.0/0"}, `allowOut: "http://a.example" is not an address, a CIDR block or a host name`},
 		{[]string{"1.1.1.1:65536"}, all, `"1.1.1.1:65536" must have a port`}, {[]string{"1.1.1.1:99999"}, all, "must have a port"}, {[]string{"1.1.1.1:"}, all, "must have a port"},
 		{[]string{"1.1.1.1:080"}, all, "must have a port"}, {[]string{"1.1.1.1:+80"}, all, "must have a port"}, {[]string{"1.1.1.1:80-90"}, all, "must have a port"}, {[]string{"1.1.1.1:http"}, all, "must have a port"},
 		{[]string{"a.example:0"}, all, "must have a port"}, {[]string{"*.a.example:https"}, all, "must have a port"}, {nil, []string{"[2a00::1]:0"}, "must have a port"},
