@@ -28,7 +28,7 @@ func takeCensus(t *testing.T, dir string) census {
 	ours := ourInstances(dir)
 	c["control groups"] = countPaths("/sys/fs/cgroup", func(path string, d fs.DirEntry) bool {
 		return d.IsDir() && slices.ContainsFunc(ours, func(instance string) bool {
-			return strings.Contains(path+"/", "/rundlet-"+instance+"/")
+			return strings.Contains(path+"/", "/rundlet-"+instance+"/") || strings.Contains(path, "/rundlet-"+instance+"-")
 		})
 	})
 	for _, root := range []string{"/run", filepath.Join(dir, "state"), filepath.Join(dir, "cache")} {

@@ -96,7 +96,8 @@ func clearGroups(instance string) error {
 // controller: what is in a group comes before it.
 func groupsOf(instance string) (groups []string) {
 	for _, depth := range []string{"", "*"} {
-		for _, root := range glob(filepath.Join("/sys/fs/cgroup", depth, "rundlet-"+instance)) {
+		// The drivers of virtual machines have their name at the end.
+		for _, root := range append(glob(filepath.Join("/sys/fs/cgroup", depth, "rundlet-"+instance)), glob(filepath.Join("/sys/fs/cgroup", depth, "rundlet-"+instance+"-*"))...) {
 			_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 				if err == nil && d.IsDir() {
 					groups = append(groups, path)
