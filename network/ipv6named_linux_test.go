@@ -2,8 +2,8 @@ package network
 
 import "testing"
 
-// The resolver alone answers queries of a slot whose names are checked, as in IPv4: a list with a range of IPv6 is no
-// way around it. Another slot may ask any server that it reaches.
+// The resolver alone answers queries of a slot whose names are checked, as in IPv4: a range of IPv6 in a list does not
+// lead around it. Another slot may ask any server that it reaches.
 func TestNamesAreNotAskedAroundTheResolverByIPv6(t *testing.T) {
 	w := newWorld(t)
 	w.withIPv6()

@@ -10,7 +10,7 @@ import (
 
 // Driver returns the driver with a name. For vm.AutoDriver, and an empty name, it is the one that has the sandboxes or templates of the state
 // directory, and else the first that is available: a driver that becomes available later must not take what is saved for lost. A
-// database that cannot be read says nothing here; who opens it says why.
+// database that cannot be read is ignored here: opening it for use reports the error.
 func Driver(ctx context.Context, dirs layout.Layout, name string) (vm.Driver, error) {
 	if name = cmp.Or(name, vm.AutoDriver); name == vm.AutoDriver {
 		if d, err := vm.FindDriver(ownDriver(ctx, dirs), ""); err == nil {
@@ -20,7 +20,7 @@ func Driver(ctx context.Context, dirs layout.Layout, name string) (vm.Driver, er
 	return vm.FindDriver(name, dirs.Kernels())
 }
 
-// ownDriver is the name of a driver that has something in the state directory; empty if there is none.
+// ownDriver returns the name of a driver with sandboxes or templates in the state directory; empty without one.
 func ownDriver(ctx context.Context, dirs layout.Layout) string {
 	db, err := OpenToRead(ctx, dirs)
 	if err != nil {

@@ -54,10 +54,10 @@ func Check(o vm.Options) (problems []vm.Problem) {
 		fatal("Firecracker is missing, or of no use: "+err.Error(), installHint)
 	}
 	if !there("/dev/kvm") {
-		fatal("there is no /dev/kvm", "use a host with hardware virtualization, and load its module: modprobe kvm_intel or kvm_amd")
+		fatal("/dev/kvm is missing", "use a host with hardware virtualization, and load its module: modprobe kvm_intel or kvm_amd")
 	}
 	if !there("/dev/net/tun") {
-		fatal("there is no /dev/net/tun", "modprobe tun")
+		fatal("/dev/net/tun is missing", "modprobe tun")
 	}
 	if !there("/usr/sbin/mkfs.ext4") && !there("/sbin/mkfs.ext4") {
 		fatal("mkfs.ext4 is missing", "apt-get install e2fsprogs")

@@ -141,7 +141,7 @@ func addLoopback(n *control.Network, name string, addresses []control.IPWithPref
 func toRoutes(routes []netlink.Route) (all []control.Route) {
 	for _, r := range routes {
 		to := r.Dst
-		if to == nil { // So some versions of the library say it.
+		if to == nil { // In some versions of the library.
 			to = &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 			if r.Family == netlink.FAMILY_V6 {
 				to = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}

@@ -165,9 +165,9 @@ func (s *Sandbox) makeLayers(g *gofer, pid int) error {
 	return nil
 }
 
-// tell gives the file server a descriptor of the sandbox process: it ends after that, so that
+// sendPidfd gives the file server a descriptor of the sandbox process: it ends after that, so that
 // its end frees what the ring holds.
-func (g *gofer) tell(sandbox int) error {
+func (g *gofer) sendPidfd(sandbox int) error {
 	if g.ended == nil {
 		return nil
 	}

@@ -24,7 +24,7 @@ func (s *Sandbox) startInNull(c *command) (*os.Process, error) {
 	return process, err
 }
 
-// openNull opens a network namespace that is pinned at a path; nil if there is none.
+// openNull opens a network namespace that is pinned at a path; nil without one.
 func openNull(path string) *os.File {
 	f, err := os.Open(path)
 	if err != nil {

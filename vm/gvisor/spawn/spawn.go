@@ -97,7 +97,7 @@ func Start(s Sandbox) (_ *Processes, err error) {
 		return nil, fmt.Errorf("start the sandbox process: %w", err)
 	}
 	defer booted.Close()
-	if err := g.tell(p.Sandbox.Pid); err != nil {
+	if err := g.sendPidfd(p.Sandbox.Pid); err != nil {
 		return nil, fmt.Errorf("name the sandbox process to its file server: %w", err)
 	}
 	if n, err := booted.Read(make([]byte, 1)); n != 1 {

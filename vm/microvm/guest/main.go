@@ -87,7 +87,7 @@ const oomScore = "/proc/self/oom_score_adj"
 // guest is the state of this machine. Calls come one at a time.
 type guest struct {
 	mu  sync.Mutex // of out
-	out io.Writer  // nil while there is no connection
+	out io.Writer  // nil without a connection
 
 	// console opens what the first program writes to.
 	console func() (*os.File, error)

@@ -43,7 +43,7 @@ type Network struct {
 	MTU       int      `json:"mtu,omitempty"`
 	Addresses []string `json:"addresses"`
 	Gateway   string   `json:"gateway,omitempty"`
-	// Gateway6 is the gateway of IPv6; empty if there is none of it among the addresses.
+	// Gateway6 is the gateway of IPv6; empty if no address is of IPv6.
 	Gateway6 string `json:"gateway6,omitempty"`
 }
 
