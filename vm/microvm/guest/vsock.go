@@ -76,7 +76,7 @@ func accept(listener int) (fd int, err error) {
 	for {
 		var from unix.Sockaddr
 		fd, from, err = unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-		if peer, is := from.(*unix.SockaddrVM); err == nil && is && peer.CID != unix.VMADDR_CID_HOST {
+		if err == nil && !ofHost(from) {
 			_ = unix.Close(fd)
 			continue
 		}
@@ -85,6 +85,12 @@ func accept(listener int) (fd int, err error) {
 			return fd, err
 		}
 	}
+}
+
+// ofHost reports whether a vsock address is the host's. A socket of another kind has no other peers.
+func ofHost(from unix.Sockaddr) bool {
+	peer, is := from.(*unix.SockaddrVM)
+	return !is || peer.CID == unix.VMADDR_CID_HOST
 }
 
 // socketReader reads a socket that does not block: what is written to it must not wait for a host that does not read.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rundlet/rundlet/vm/microvm/link"
 )
 
@@ -20,6 +22,14 @@ func TestTheCommandLineChoosesTheLink(t *testing.T) {
 	} {
 		if hasWord(line, link.VsockWord) != want {
 			t.Errorf("%q: %v", line, !want)
+		}
+	}
+}
+
+func TestCallsOfTheGuestsOwnProgramsAreNotTaken(t *testing.T) {
+	for cid, want := range map[uint32]bool{unix.VMADDR_CID_HOST: true, unix.VMADDR_CID_LOCAL: false, unix.VMADDR_CID_HYPERVISOR: false, 3: false, unix.VMADDR_CID_ANY: false} {
+		if ofHost(&unix.SockaddrVM{CID: cid, Port: 1024}) != want {
+			t.Errorf("address %d: %v", cid, !want)
 		}
 	}
 }
