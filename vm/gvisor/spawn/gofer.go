@@ -65,7 +65,7 @@ func (s *Sandbox) startGofer(p *Processes, g *gofer) error {
 // giveGofer passes its files to the file server. calls is where it makes calls, and belongs to
 // the caller, as held does.
 func (s *Sandbox) giveGofer(c *command, g *gofer) (calls int, held files, err error) {
-	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GOMAXPROCS=") })
+	c.Env = []string{} // The daemon's may have secrets, and gVisor's file server needs none of it.
 	c.Args = append(c.Args, "--bundle", s.Bundle, "--gofer-mount-confs="+s.mountConfs())
 	spec, err := c.given.open(filepath.Join(s.Bundle, "config.json"))
 	if err != nil {

@@ -148,7 +148,13 @@ func TestTheProcessesAreThoseOfGVisor(t *testing.T) {
 			if p.Gofer != nil {
 				gofer = p.Gofer.Pid
 			}
-			same(t, "the file server", seen(t, gofer, ourDir), seen(t, made.GoferPid.Load(), theirDir))
+			want := seen(t, made.GoferPid.Load(), theirDir)
+			for i, fact := range want {
+				if strings.HasPrefix(fact, "environment ") {
+					want[i] = "environment 0" // gVisor passes on that of its caller.
+				}
+			}
+			same(t, "the file server", seen(t, gofer, ourDir), want)
 		})
 	}
 }
