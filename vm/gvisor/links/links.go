@@ -71,16 +71,21 @@ func take() (*control.Network, error) {
 			used = append(used, link)
 		}
 	}
+	// The addresses go when all that can fail has been done: a start that is repeated finds none.
 	for i, link := range used {
-		if err := removeAddresses(link, n.FDBasedLinks[i].Addresses); err != nil {
+		if err := open(n, &n.FDBasedLinks[i], link); err != nil {
 			n.Close()
-			return nil, fmt.Errorf("interface %s: take its addresses: %w", link.Attrs().Name, err)
+			return nil, fmt.Errorf("interface %s: open a packet socket: %w", link.Attrs().Name, err)
 		}
 	}
 	for i, link := range used {
-		if err := attach(n, &n.FDBasedLinks[i], link); err != nil {
+		err := removeAddresses(link, n.FDBasedLinks[i].Addresses)
+		if err == nil {
+			err = attach(n.Files[i], link)
+		}
+		if err != nil {
 			n.Close()
-			return nil, fmt.Errorf("interface %s: open a packet socket: %w", link.Attrs().Name, err)
+			return nil, fmt.Errorf("interface %s: take its addresses: %w", link.Attrs().Name, err)
 		}
 	}
 	return n, nil
@@ -182,18 +187,13 @@ const socketBuffer = 4 << 20
 // interface cannot.
 const softwareSegment = 1 << 16
 
-// attach opens the packet socket of a link.
-func attach(n *control.Network, l *control.FDBasedLink, link netlink.Link) error {
-	// Without a protocol here it gets no packets until it is bound, which is faster then.
+// open opens the packet socket of a link, which gets nothing until it is attached.
+func open(n *control.Network, l *control.FDBasedLink, link netlink.Link) error {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	n.Files = append(n.Files, os.NewFile(uintptr(fd), "packets of "+l.Name))
-	const all = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL<<8&0xff00 // In the byte order of the network.
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: link.Attrs().Index}); err != nil {
-		return err
-	}
 	segments, err := segmentation(fd, l.Name)
 	if err != nil {
 		return err
@@ -213,4 +213,10 @@ func attach(n *control.Network, l *control.FDBasedLink, link netlink.Link) error
 		}
 	}
 	return nil
+}
+
+// attach has a packet socket get what comes in by a link.
+func attach(socket *os.File, link netlink.Link) error {
+	const all = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL<<8&0xff00 // In the byte order of the network.
+	return unix.Bind(int(socket.Fd()), &unix.SockaddrLinklayer{Protocol: all, Ifindex: link.Attrs().Index})
 }
