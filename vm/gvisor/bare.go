@@ -114,7 +114,7 @@ func (b *bare) run() (err error) {
 	if b.processes, err = spawn.Start(s); err != nil {
 		return failure("bare restore", b.key, nil, err)
 	}
-	net := func() (*control.Network, error) { return b.packets.take(b.spec, b.processes.Sandbox.Pid) }
+	net := func() (*control.Network, error) { return b.packets.take(b.spec, b.processes.Sandbox.Pid, 0) }
 	calls := control.Sandbox{ID: b.key, Socket: s.Socket}
 	if b.images == "" {
 		err = calls.StartRoot(net)

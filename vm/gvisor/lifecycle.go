@@ -57,7 +57,7 @@ func (d *Driver) start(m *machine) (err error) {
 
 // boot runs the guest's first process.
 func (m *machine) boot() error {
-	return m.calls.StartRoot(func() (*control.Network, error) { return m.packets.take(m.spec, m.sandbox.PID) })
+	return m.calls.StartRoot(func() (*control.Network, error) { return m.packets.take(m.spec, m.sandbox.PID, m.sandbox.Start) })
 }
 
 // load makes the sandbox what was saved in images. The guest runs when it
@@ -76,7 +76,7 @@ func (m *machine) load(host *headroom, images string) error {
 	}
 	kills := m.group.OOMKills()
 	err = m.outOfMemory("restoring it", kills,
-		m.calls.Restore(images, func() (*control.Network, error) { return m.packets.take(m.spec, m.sandbox.PID) }))
+		m.calls.Restore(images, func() (*control.Network, error) { return m.packets.take(m.spec, m.sandbox.PID, m.sandbox.Start) }))
 	// A package may have been installed meanwhile.
 	return cmp.Or(err, snapshots.CheckHostFiles(m.hostFiles, m.spec))
 }

@@ -34,7 +34,7 @@ func TestPacketSocketsAreHeldUntilTheSandboxEnds(t *testing.T) {
 	if _, err := held[0].Stat(); err != nil {
 		t.Errorf("the socket is closed: %v", err)
 	}
-	if n, err := m.packets.take(spec, m.sandbox.PID); err != nil || n != m.packets.n || len(n.FDBasedLinks) != 1 || len(n.FDBasedLinks[0].Addresses) == 0 {
+	if n, err := m.packets.take(spec, m.sandbox.PID, m.sandbox.Start); err != nil || n != m.packets.n || len(n.FDBasedLinks) != 1 || len(n.FDBasedLinks[0].Addresses) == 0 {
 		t.Errorf("again: %+v, %v", n, err)
 	}
 	ctx := testContext(t)
@@ -46,7 +46,36 @@ func TestPacketSocketsAreHeldUntilTheSandboxEnds(t *testing.T) {
 			t.Fatal("the socket stays open")
 		}
 	}
-	if _, err := m.packets.take(spec, m.sandbox.PID); !errors.Is(err, vm.ErrUnavailable) || !strings.Contains(err.Error(), "ended") {
+	if _, err := m.packets.take(spec, m.sandbox.PID, m.sandbox.Start); !errors.Is(err, vm.ErrUnavailable) || !strings.Contains(err.Error(), "ended") {
 		t.Errorf("after its end: %v", err)
+	}
+}
+
+// TestTheNetworkOfAnotherProcessIsNotTaken has a process whose number was that of a sandbox, and a start that an earlier daemon
+// has broken off.
+func TestTheNetworkOfAnotherProcessIsNotTaken(t *testing.T) {
+	d, ctx := newDriver(t), testContext(t)
+	spec := guestSpec(t)
+	if err := d.Create(ctx, "a", spec); err != nil {
+		t.Fatal(err)
+	}
+	m := mustFind(t, d, "a")
+	if _, err := new(packets).take(spec, m.sandbox.PID, m.sandbox.Start+1); !errors.Is(err, vm.ErrUnavailable) || !strings.Contains(err.Error(), "ended") {
+		t.Errorf("of another process: %v", err)
+	}
+	var earlier packets
+	n, err := earlier.take(spec, m.sandbox.PID, m.sandbox.Start)
+	if err != nil || !hasAddress(n, spec.GuestIP) {
+		t.Fatalf("the other one has taken the address: %v", err)
+	}
+	earlier.close()
+	if err := d.Start(ctx, "a"); err == nil || !strings.Contains(err.Error(), "lost the sandbox's address "+spec.GuestIP) {
+		t.Errorf("a sandbox without its network: %v", err)
+	}
+	if packetSockets(t, m) != nil {
+		t.Error("sockets are held without a network")
+	}
+	if err := freeAll(ctx, d); err != nil {
+		t.Error(err)
 	}
 }

@@ -57,7 +57,7 @@ func TestANetworkThatIsNotTakenStaysWhole(t *testing.T) {
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: usual.Max}); err != nil {
 			t.Fatal(err)
 		}
-		n, err := Take(path)
+		n, err := takeOf(path)
 		if back := unix.Setrlimit(unix.RLIMIT_NOFILE, &usual); back != nil {
 			t.Fatal(back)
 		}

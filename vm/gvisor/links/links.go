@@ -20,16 +20,11 @@ import (
 	"github.com/rundlet/rundlet/vm/gvisor/netns"
 )
 
-// Take returns the network of a sandbox that is like the network namespace at a path: its
-// interfaces that are up, with addresses and routes. The sandbox has the addresses from then
+// Take returns the network of a sandbox that is like a network namespace: its interfaces that are up,
+// with addresses and routes. The sandbox has the addresses from then
 // on, so they are taken from the host's interfaces, which lose the routes with them; a packet
 // socket on each carries what the sandbox sends and receives. The caller closes the result.
-func Take(path string) (n *control.Network, err error) {
-	namespace, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer namespace.Close()
+func Take(namespace *os.File) (n *control.Network, err error) {
 	err = netns.Do(namespace, func() error {
 		n, err = take()
 		return err
