@@ -98,7 +98,7 @@ func ruleLosses(t *testing.T, where string, ns *os.File, name string) []loss {
 	return slices.DeleteFunc(out, func(loss) bool { return rand.IntN(3) > 0 })
 }
 
-// rulesOf lists the rules of a chain, without what they say: the library cannot read all of it.
+// rulesOf lists the rules of a chain. The library cannot read all that they say, so UserData has that as the kernel sends it.
 func rulesOf(ns *os.File, c *nftables.Chain) (out []*nftables.Rule, err error) {
 	conn, err := nft.Dial(ns)
 	if err != nil {
@@ -118,10 +118,17 @@ func rulesOf(ns *os.File, c *nftables.Chain) (out []*nftables.Rule, err error) {
 	for _, m := range answers {
 		attrs, e := mnl.UnmarshalAttributes(m.Data[4:])
 		err = errors.Join(err, e)
+		rule := &nftables.Rule{Table: c.Table, Chain: c}
 		for _, a := range attrs {
-			if a.Type == unix.NFTA_RULE_HANDLE {
-				out = append(out, &nftables.Rule{Table: c.Table, Chain: c, Handle: binary.BigEndian.Uint64(a.Data)})
+			switch a.Type &^ unix.NLA_F_NESTED {
+			case unix.NFTA_RULE_HANDLE:
+				rule.Handle = binary.BigEndian.Uint64(a.Data)
+			case unix.NFTA_RULE_EXPRESSIONS:
+				rule.UserData = a.Data
 			}
+		}
+		if rule.Handle != 0 { // The end of the list has none.
+			out = append(out, rule)
 		}
 	}
 	return out, err

@@ -79,7 +79,7 @@ func permits(b *nft.Table, sources *nftables.Set, ways []way, direct, marks [][]
 		}
 	}
 	b.Chain("ways", rules...)
-	first := append([][]expr.Any{ipv6.First(ipv6.Permitting)}, marks...)
+	first := append([][]expr.Any{ipv6.First(ipv6.Permitting)}, b.Looked("marks", marks)...)
 	first = append(first, nft.Rule(nft.IIF(uplinkRouter), nft.CtState(nft.Established), permit()))
 	for range nft.Looks {
 		for _, match := range direct {

@@ -196,9 +196,9 @@ func (r *nftRules) build(b *nft.Table, members map[string][]nftables.SetElement)
 	for _, slots := range named {
 		marks, questions, others = append(marks, slots.Marks()...), append(questions, slots.Questions()...), append(others, slots.Redirects()...)
 	}
-	redirects := slices.Concat(questions,
+	redirects := slices.Concat(b.Looked("questions", questions),
 		byname.Tunneled(nft.Rule(nft.SourceIn(sources), from(sets[setTunneled])), nameservers, reachable),
-		byname.Rewritten(nft.Rule(nft.SourceIn(sources), from(sets[setRewritten])), reachable), others)
+		byname.Rewritten(nft.Rule(nft.SourceIn(sources), from(sets[setRewritten])), reachable), b.Looked("redirects", others))
 	reachable6 := ipv6.ReachableSet(b, nft.Intervals6(ipv6.Reachable(slices.Concat(r.denied, r.own))))
 	direct, directBack := byname.Direct(from(sets[setDirect]), to(sets[setDirect]), nameservers)
 	b.Refusals(shares.Slots)

@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -26,6 +28,14 @@ type Reach struct {
 // Looks is how often a packet is compared with what slots reach, until it is permitted. A slot that changes its bank while a packet
 // passes the rules of the one and then of the other may be found in neither.
 const Looks = 2
+
+// Looked adds a chain, and returns the rules that jump to it: Looks times for the first packets of a flow, and once for later ones.
+// It is for rules that decide about the whole flow.
+func (b *Table) Looked(chain string, rules [][]expr.Any) [][]expr.Any {
+	b.Chain(chain, rules...)
+	again := Rule(CtState(Opening), Jump(chain))
+	return append([][]expr.Any{Jump(chain)}, slices.Repeat([][]expr.Any{again}, Looks-1)...)
+}
 
 // IPv4 and IPv6 return a Reach for packets of a family.
 func (r Reach) IPv4() Reach {
