@@ -5,55 +5,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/netns"
 )
 
 // Own is the path of the calling thread's network namespace.
-const Own = "/proc/thread-self/ns/net"
+const Own = netns.Own
 
 // In runs fn on a thread that is in the namespace ns, and nowhere else
 // before and after. fn must not start goroutines that rely on it.
-func In(ns *os.File, fn func() error) error {
-	return onThread(func() error { return unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) }, fn)
-}
+func In(ns *os.File, fn func() error) error { return netns.In(ns, fn) }
 
 // InNew runs fn on a thread that is in a fresh network namespace. The
 // namespace goes when nothing refers to it any more.
-func InNew(fn func() error) error {
-	return onThread(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, fn)
-}
-
-// onThread moves a thread with enter, runs fn and moves the thread back. A
-// thread that cannot be moved back stays locked, and so ends with its goroutine
-// instead of running other goroutines in the wrong namespace.
-func onThread(enter, fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		home, err := os.Open(Own)
-		if err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("read own network namespace: %w", err)
-			return
-		}
-		defer home.Close()
-		if err := enter(); err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("enter network namespace: %w", err)
-			return
-		}
-		err = fn()
-		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-			done <- errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
-			return
-		}
-		runtime.UnlockOSThread()
-		done <- err
-	}()
-	return <-done
-}
+func InNew(fn func() error) error { return netns.InNew(fn) }
 
 // Create makes a network namespace, bound to the new file path, and runs
 // setup inside it. On failure nothing is left.

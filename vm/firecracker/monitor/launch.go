@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/netns"
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/firecracker/api"
@@ -36,7 +37,7 @@ func (m *VM) Launch(ctx context.Context, boot machine.BootFiles) (err error) {
 	start := m.start
 	if m.Spec.NetNS != "" {
 		start = func() error {
-			return tap.In(m.Spec.NetNS, func() error {
+			return netns.At(m.Spec.NetNS, func() error {
 				network, err := tap.Make(m.UID)
 				if err != nil {
 					return err
@@ -175,7 +176,7 @@ func (m *VM) Load(ctx context.Context) (err error) {
 // removeDevice removes the TAP device if a call has failed: it stays until the process has it.
 func (m *VM) removeDevice(err *error) {
 	if *err != nil && m.Network != nil {
-		*err = errors.Join(*err, tap.In(m.Spec.NetNS, tap.Remove))
+		*err = errors.Join(*err, netns.At(m.Spec.NetNS, tap.Remove))
 	}
 }
 

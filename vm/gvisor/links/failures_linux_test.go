@@ -2,7 +2,6 @@ package links
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,18 +9,13 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/vm/gvisor/netns"
+	"github.com/rundlet/rundlet/internal/netns"
 )
 
 // has is what a network namespace has: addresses, and routes by link.
 func has(t *testing.T, path string) (list []string) {
 	t.Helper()
-	namespace, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer namespace.Close()
-	err = netns.Do(namespace, func() error {
+	err := netns.At(path, func() error {
 		addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 		if err != nil {
 			return err

@@ -2,7 +2,7 @@
 
 // Package links makes the network of a sandbox from that of a network namespace on the host.
 //
-// It may import vm/gvisor/control, vm/gvisor/netns, netlink and golang.org/x/sys; only the
+// It may import vm/gvisor/control, internal/netns, netlink and golang.org/x/sys; only the
 // driver imports it.
 package links
 
@@ -16,8 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/netns"
 	"github.com/rundlet/rundlet/vm/gvisor/control"
-	"github.com/rundlet/rundlet/vm/gvisor/netns"
 )
 
 // Take returns the network of a sandbox that is like a network namespace: its interfaces that are up,
@@ -25,7 +25,7 @@ import (
 // on, so they are taken from the host's interfaces, which lose the routes with them; a packet
 // socket on each carries what the sandbox sends and receives. The caller closes the result.
 func Take(namespace *os.File) (n *control.Network, err error) {
-	err = netns.Do(namespace, func() error {
+	err = netns.In(namespace, func() error {
 		n, err = take()
 		return err
 	})

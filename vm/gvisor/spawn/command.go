@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/netns"
 	"github.com/rundlet/rundlet/vm/gvisor/launch"
-	"github.com/rundlet/rundlet/vm/gvisor/netns"
 )
 
 // command is a process that is to be started.
@@ -70,7 +70,7 @@ func (c *command) start(namespace *os.File) (*os.Process, error) {
 	if namespace == nil {
 		c.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
 	} else {
-		start = func() error { return netns.Do(namespace, c.Start) }
+		start = func() error { return netns.In(namespace, c.Start) }
 	}
 	err := start()
 	return c.Process, err

@@ -5,7 +5,7 @@
 // namespaces, a user namespace with the caller's users, and descriptors whose numbers are
 // among its arguments; what holds them further they do themselves (package sentry).
 //
-// It may import vm/gvisor/launch, vm/gvisor/netns, vm/gvisor/oci, vm/gvisor/control,
+// It may import vm/gvisor/launch, vm/gvisor/oci, vm/gvisor/control, internal/netns,
 // internal/cgroups, gVisor's protocol and its descriptor ring (pkg/urpc, pkg/unet,
 // pkg/pinring), the types of OCI specs and the standard library; only the driver imports it.
 package spawn

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/netns"
 	"github.com/rundlet/rundlet/vm/microvm/link"
 )
 
@@ -24,17 +23,7 @@ func inNew(t *testing.T, f func() error) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // Never unlocked: the thread ends with this goroutine.
-		ns, err := netns.New()
-		if err == nil {
-			defer ns.Close()
-			err = f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+	if err := netns.InNew(f); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/vm/microvm/link"
@@ -20,26 +18,6 @@ import (
 
 // device is the name of the TAP device in each namespace.
 const device = "tap0"
-
-// In runs f on a thread that is in a network namespace. Processes that f starts are in it, too.
-func In(path string, f func() error) error {
-	ns, err := netns.GetFromPath(path)
-	if err != nil {
-		return fmt.Errorf("network namespace %s: %w", path, err)
-	}
-	defer ns.Close()
-	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with this goroutine.
-		runtime.LockOSThread()
-		if err := netns.Set(ns); err != nil {
-			done <- fmt.Errorf("network namespace %s: %w", path, err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
-}
 
 // Open makes the TAP device of the present namespace, and joins it with the network card there. The device ends with the last copy of
 // the file, which the caller closes. The network is what the guest's card has to be.

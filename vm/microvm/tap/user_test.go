@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/netns"
 )
 
 // TestADeviceForAnotherUserEndsWithItsProcess: here this process is the one that opens it by its name.
@@ -26,7 +28,7 @@ func TestADeviceForAnotherUserEndsWithItsProcess(t *testing.T) {
 		})
 		return tap
 	}
-	made := func() (err error) { return In(p.here, func() error { _, err := Make(1234); return err }) }
+	made := func() (err error) { return netns.At(p.here, func() error { _, err := Make(1234); return err }) }
 	for range 2 { // The second finds what the first left.
 		if err := made(); err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rundlet/rundlet/internal/netns"
 	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
@@ -112,7 +113,7 @@ func (m *VM) Launch(ctx context.Context, boot machine.BootFiles) (err error) {
 		return m.start(args, kept)
 	}
 	if m.Spec.NetNS != "" {
-		err = tap.In(m.Spec.NetNS, start)
+		err = netns.At(m.Spec.NetNS, start)
 	} else {
 		err = start()
 	}
