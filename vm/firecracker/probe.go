@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -126,40 +125,10 @@ func removeProbes(kernels string) error {
 		return err
 	}
 	for _, dir := range left {
-		if err := killByArgument(strings.TrimPrefix(filepath.Base(dir), ".")); err != nil {
+		if err := process.KillByArgument(strings.TrimPrefix(filepath.Base(dir), ".")); err != nil {
 			return err
 		}
 		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// killByArgument ends the processes that have an argument.
-func killByArgument(argument string) error {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return err
-	}
-	has := func(pid int) bool {
-		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		return strings.Contains(string(data), "\x00"+argument+"\x00")
-	}
-	for _, entry := range entries {
-		var pid int
-		if _, err := fmt.Sscanf(entry.Name(), "%d", &pid); err != nil || !has(pid) {
-			continue
-		}
-		p, err := process.Open(pid, 0)
-		if err != nil {
-			continue // It has ended.
-		}
-		if has(pid) {
-			err = p.Kill()
-		}
-		p.Release()
-		if err != nil {
 			return err
 		}
 	}

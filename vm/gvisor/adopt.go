@@ -275,15 +275,11 @@ func clean(dirs files.Dirs, keys []string) {
 	for _, key := range keys {
 		bundles[dirs.Bundle(key)] = true
 	}
-	for bundle, pids := range strays(bundles) {
-		for _, pid := range pids {
-			killStray(pid, bundle)
-		}
-	}
+	killStrays(bundles)
 	for _, key := range keys {
 		if r, err := readRecord(dirs.Record(key)); err == nil && r.BootID == process.BootID() {
-			killRecorded(r.SandboxPID, r.SandboxStart)
-			killRecorded(r.GoferPID, r.GoferStart)
+			_ = process.KillRecorded(r.SandboxPID, r.SandboxStart)
+			_ = process.KillRecorded(r.GoferPID, r.GoferStart)
 		}
 		// By name: the group may be older than the record, or the record damaged.
 		cgroups.RemoveAt(dirs.Cgroup(key))

@@ -103,12 +103,7 @@ func conformance(t *testing.T) vmtest.Harness {
 		Kill: func(t *testing.T, d vm.Runtime, id string) {
 			// An own handle: the driver may be closed before the process has ended.
 			sandbox := mustFind(t, d.(*Driver), id).sandbox
-			p, err := process.Open(sandbox.PID, sandbox.Start)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.Release()
-			if err := p.Kill(); err != nil {
+			if err := process.KillRecorded(sandbox.PID, sandbox.Start); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -63,9 +63,7 @@ func breakOff(bundle string, finished <-chan struct{}) {
 	tick := time.NewTicker(breakOffInterval)
 	defer tick.Stop()
 	for {
-		for _, pid := range strays(map[string]bool{bundle: true})[bundle] {
-			killStray(pid, bundle)
-		}
+		killStrays(map[string]bool{bundle: true})
 		select {
 		case <-finished:
 			return

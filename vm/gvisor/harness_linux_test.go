@@ -60,8 +60,8 @@ func newDriver(t testing.TB, change ...func(*Config)) *Driver {
 	t.Cleanup(func() {
 		for _, pid := range alive(dir) {
 			t.Errorf("process %d of this test runs on", pid)
-			killStray(pid, bundleOf(pid))
 		}
+		_ = process.KillMatching(func(commandLine string) bool { return strings.HasPrefix(bundleIn(commandLine), dir+"/") })
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -138,9 +138,8 @@ func leftovers(d *Driver) (all []string) {
 		if err != nil {
 			continue
 		}
-		cmdline, _ := os.ReadFile("/proc/" + entry.Name() + "/cmdline")
 		state, _, err := process.State(pid)
-		if strings.Contains(string(cmdline), d.conf.RunDir) || err == nil && state == 'Z' && parent(pid) == os.Getpid() {
+		if strings.Contains(process.CommandLine(pid), d.conf.RunDir) || err == nil && state == 'Z' && parent(pid) == os.Getpid() {
 			all = append(all, "process "+entry.Name())
 		}
 	}
@@ -167,7 +166,7 @@ func leftovers(d *Driver) (all []string) {
 func alive(dir string) (pids []int) {
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
-		if pid, err := strconv.Atoi(entry.Name()); err == nil && strings.HasPrefix(bundleOf(pid), dir+"/") {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil && strings.HasPrefix(bundleIn(process.CommandLine(pid)), dir+"/") {
 			pids = append(pids, pid)
 		}
 	}

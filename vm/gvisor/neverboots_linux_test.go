@@ -36,7 +36,7 @@ func TestACreateWhoseSandboxNeverTakesCallsIsBrokenOff(t *testing.T) {
 			}
 			bundle := filepath.Dir(found[0])
 			go func() { // Until both processes are there.
-				for ctx.Err() == nil && len(strays(map[string]bool{bundle: true})[bundle]) < 2 {
+				for ctx.Err() == nil && len(alive(filepath.Dir(bundle))) < 2 {
 				}
 				cancel()
 			}()

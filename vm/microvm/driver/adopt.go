@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -214,40 +213,9 @@ func (d *Driver) meet(m *vmachine) error {
 // clean frees what a machine left whose process has ended, or is ended now if it is the recorded one.
 func (d *Driver) clean(key string, r record) {
 	if r.PID != 0 && r.Boot == d.boot {
-		if p, err := process.Open(r.PID, r.Start); err == nil {
-			_ = p.Kill()
-			p.Release()
-		}
+		_ = process.KillRecorded(r.PID, r.Start)
 	}
-	d.killStrays(key)
+	_ = process.KillByArgument(d.monitor.Argument(d.dirs.machine(key)))
 	cgroups.RemoveAt(d.dirs.cgroup(key))
 	_ = d.remove(key)
-}
-
-// killStrays ends the processes of a machine, by the argument that no other has.
-func (d *Driver) killStrays(key string) {
-	argument := "\x00" + d.monitor.Argument(d.dirs.machine(key)) + "\x00"
-	entries, _ := os.ReadDir("/proc")
-	for _, entry := range entries {
-		var pid int
-		if _, err := fmt.Sscanf(entry.Name(), "%d", &pid); err != nil {
-			continue
-		}
-		if !strings.Contains(argumentsOf(pid), argument) {
-			continue
-		}
-		p, err := process.Open(pid, 0)
-		if err != nil {
-			continue
-		}
-		if strings.Contains(argumentsOf(pid), argument) {
-			_ = p.Kill()
-		}
-		p.Release()
-	}
-}
-
-func argumentsOf(pid int) string {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return string(data)
 }

@@ -105,12 +105,7 @@ func (k Kind) Conformance(t *testing.T) {
 		Kill: func(t *testing.T, d vm.Runtime, id string) {
 			// An own handle: the driver may be closed before the process has ended.
 			own := d.(*Driver).Find(t, id)
-			p, err := process.Open(own.PID, own.Start)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.Release()
-			if err := p.Kill(); err != nil {
+			if err := process.KillRecorded(own.PID, own.Start); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -212,5 +207,5 @@ func (k Kind) belongs(d *Driver, pid int) bool {
 	below := filepath.Dir(d.Options.RunDir) + "/"
 	return strings.Contains(string(status), "\nState:\tZ") && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) ||
 		// The root of a mount is a path in its file system, which can begin elsewhere.
-		strings.Contains(argumentsOf(pid), below) || strings.Contains(string(mounts), "/"+filepath.Base(below)+"/")
+		strings.Contains(process.CommandLine(pid), below) || strings.Contains(string(mounts), "/"+filepath.Base(below)+"/")
 }

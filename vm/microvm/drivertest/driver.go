@@ -135,12 +135,6 @@ func (d *Driver) Find(t testing.TB, id string) Record {
 	return Record{}
 }
 
-// argumentsOf are those of a process, each between two zero bytes.
-func argumentsOf(pid int) string {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return string(data)
-}
-
 var links atomic.Int64
 
 // Spec is a machine with a separate network namespace, connected to the tests' namespace.

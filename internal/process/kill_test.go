@@ -1,0 +1,75 @@
+//go:build linux
+
+package process
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// started is a process that waits, with an argument that no other has. What ends it collects it, too.
+func started(t *testing.T, argument string) *os.Process {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", "read line", argument)
+	in, err := cmd.StdinPipe() // Open until the end of the test.
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = cmd.Process.Kill() })
+	return cmd.Process
+}
+
+func TestKillByArgument(t *testing.T) {
+	name := "kill-test-" + t.TempDir()
+	found, other := started(t, name), started(t, name+"-other")
+	if line := CommandLine(found.Pid); !strings.HasSuffix(line, "\x00"+name+"\x00") {
+		t.Fatalf("%q", line)
+	}
+	if err := KillByArgument(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(found.Pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("it lives: %v", err)
+	}
+	if err := unix.Kill(other.Pid, 0); err != nil {
+		t.Errorf("another one: %v", err)
+	}
+}
+
+func TestNothingIsEndedWithoutAnArgument(t *testing.T) {
+	p := started(t, "")
+	if err := KillByArgument(""); err == nil {
+		t.Error("no error")
+	}
+	if err := unix.Kill(p.Pid, 0); err != nil {
+		t.Errorf("a process with an empty argument: %v", err)
+	}
+}
+
+func TestKillRecorded(t *testing.T) {
+	p := started(t, "kill-test-"+t.TempDir())
+	_, start, err := State(p.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := KillRecorded(p.Pid, start+1); !errors.Is(err, ErrGone) {
+		t.Errorf("another start time: %v", err)
+	}
+	if err := unix.Kill(p.Pid, 0); err != nil {
+		t.Fatalf("it was ended: %v", err)
+	}
+	if err := KillRecorded(p.Pid, start); err != nil {
+		t.Error(err)
+	}
+	if err := KillRecorded(p.Pid, start); !errors.Is(err, ErrGone) {
+		t.Errorf("once more: %v", err)
+	}
+}
