@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/rundlet/rundlet/vm/microvm/machine"
 	"github.com/rundlet/rundlet/vm/microvm/snapshots"
 	"github.com/rundlet/rundlet/vm/microvm/spec"
-	"github.com/rundlet/rundlet/vm/microvm/untrusted"
 )
 
 // The files in the jail. Those of drives and sockets are in snapshots, too: they have the same names in each jail.
@@ -26,7 +24,6 @@ const (
 	baseFile, diskFile                    = "base", "disk"
 	kernelFile, initramfsFile             = "kernel", "initramfs"
 	savedState, savedMemory               = "state", "memory"
-	errorFile                             = "error" // in machine.State.Dir
 	programName                           = "firecracker"
 	baseID, diskID, cardID                = "base", "disk", "eth0"
 	readable                              = 0o444
@@ -129,19 +126,6 @@ func (m *VM) discard(names ...string) {
 	for _, name := range names {
 		_ = os.Remove(filepath.Join(m.jail(), name))
 	}
-}
-
-// complaint is what the process, or the jailer, has written of an error, in one line.
-func (m *VM) complaint() string {
-	f, err := untrusted.Open(filepath.Join(m.Dir, errorFile))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	buf := make([]byte, 4<<10)
-	n, _ := f.Read(buf)
-	line, _, _ := strings.Cut(strings.TrimSpace(string(buf[:n])), "\n")
-	return strings.ToValidUTF8(line, "")
 }
 
 // largestFile is the limit of the size of files that the process writes, in bytes: its disk, and the memory that it saves.

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/netns"
-	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/firecracker/api"
 	"github.com/rundlet/rundlet/vm/microvm/link"
@@ -75,43 +74,16 @@ func (m *VM) start() error {
 	cmd := exec.Command(m.programs.Jailer, //nolint:noctx // It outlives the call, and the daemon.
 		"--id", id(m.State), "--exec-file", m.programs.Firecracker, "--uid", user, "--gid", user, "--chroot-base-dir", m.Disks,
 		"--resource-limit", fmt.Sprintf("fsize=%d", largest), "--", "--api-sock", apiSocket, "--level", "Off")
-	complaints, err := os.OpenFile(filepath.Join(m.Dir, errorFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, ownerOnly)
-	if err != nil {
-		return err
-	}
-	defer complaints.Close()
 	// Open for reading, too: a write does not fail then while no driver is there that reads.
 	console, err := os.OpenFile(filepath.Join(m.Dir, machine.ConsoleFile), os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer console.Close()
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = m.Dir, []string{}, console, complaints
+	cmd.Env, cmd.Stdout = []string{}, console
 	// The jailer makes a mount namespace.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS}
-	if m.Spec.NetNS == "" {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", m.programs.Jailer, err)
-	}
-	if m.Process, err = process.Open(cmd.Process.Pid, 0); err != nil {
-		return errors.Join(err, cmd.Process.Kill(), waitKilled(cmd)) // Nothing else would find it.
-	}
-	_ = cmd.Process.Release()
-	for _, file := range m.Group.ProcsFiles() {
-		if err := os.WriteFile(file, []byte(strconv.Itoa(m.Process.PID)), 0); err != nil {
-			return fmt.Errorf("control group: %w", err)
-		}
-	}
-	return nil
-}
-
-func waitKilled(cmd *exec.Cmd) error {
-	if err := cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-		return err
-	}
-	return nil
+	return m.StartProcess(cmd)
 }
 
 // kernelArguments are the guest kernel's command line: without devices that Firecracker lacks, and with the console at its serial port.

@@ -86,7 +86,7 @@ func Probe(ctx context.Context, programs Programs, k kernel.Kernel, init []byte,
 			}
 		}
 		if ended {
-			return fmt.Errorf("the guest ended without a word: %s: %s", m.Process.Reason, m.complaint())
+			return fmt.Errorf("the guest ended without a word: %s: %s", m.Process.Reason, m.Complaint())
 		}
 	}
 }

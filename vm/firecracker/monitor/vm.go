@@ -82,7 +82,7 @@ func (m *VM) connect(ctx context.Context) error {
 		}
 		select {
 		case <-m.Process.Ended:
-			return fmt.Errorf("firecracker: %s: %s", m.Process.Reason, m.complaint())
+			return fmt.Errorf("firecracker: %s: %s", m.Process.Reason, m.Complaint())
 		case <-ctx.Done():
 			return fmt.Errorf("firecracker does not answer: %w", errors.Join(ctx.Err(), err))
 		case <-time.After(pause):

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/netns"
-	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
 	"github.com/rundlet/rundlet/vm/microvm/link"
@@ -37,8 +36,7 @@ const consolePipe = "console"
 const (
 	qmpSocket, linkSocket     = "qmp", "link"
 	stateFile                 = "state" // while it is saved
-	errorFile                 = "error"
-	firstFD                   = 3 // of a process, after its standard ones
+	firstFD                   = 3       // of a process, after its standard ones
 	linkPort, consoleName     = link.Port, "rundlet.console"
 	launchTime                = 20 * time.Second
 	connectFirst, connectLast = time.Millisecond, 20 * time.Millisecond
@@ -161,41 +159,14 @@ func kernelArguments() string {
 // start starts the program with its files, in the present network namespace.
 func (m *VM) start(args []string, kept []*os.File) error {
 	cmd := exec.Command(m.program, append(args, "-chroot", m.Dir, "-runas", fmt.Sprintf("%d:%d", m.UID, m.UID))...) //nolint:noctx // It outlives the call, and the daemon.
-	complaints, err := os.OpenFile(filepath.Join(m.Dir, errorFile), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer complaints.Close()
-	cmd.Dir, cmd.Env, cmd.ExtraFiles, cmd.Stderr = m.Dir, []string{"PATH=/usr/bin:/bin"}, kept, complaints
+	cmd.Env, cmd.ExtraFiles = []string{"PATH=/usr/bin:/bin"}, kept
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true,
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		// It begins as root, to open what it is given and to enter its root.
 		UidMappings: ids(m.UID), GidMappings: ids(m.UID), GidMappingsEnableSetgroups: true,
 	}
-	if m.Spec.NetNS == "" {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", m.program, err)
-	}
-	if m.Process, err = process.Open(cmd.Process.Pid, 0); err != nil {
-		return errors.Join(err, cmd.Process.Kill(), waitKilled(cmd)) // Nothing else would find it.
-	}
-	_ = cmd.Process.Release()
-	for _, file := range m.Group.ProcsFiles() {
-		if err := os.WriteFile(file, []byte(strconv.Itoa(m.Process.PID)), 0); err != nil {
-			return fmt.Errorf("control group: %w", err)
-		}
-	}
-	return nil
-}
-
-func waitKilled(cmd *exec.Cmd) error {
-	if err := cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-		return err
-	}
-	return nil
+	return m.StartProcess(cmd)
 }
 
 // memory returns the path of the guest's memory, and keeps the file open: that of the snapshot, which the process maps for itself alone, or
@@ -238,7 +209,7 @@ func (m *VM) connect(ctx context.Context) error {
 		}
 		select {
 		case <-m.Process.Ended:
-			return fmt.Errorf("qemu: %s: %s", m.Process.Reason, m.complaint())
+			return fmt.Errorf("qemu: %s: %s", m.Process.Reason, m.Complaint())
 		case <-ctx.Done():
 			return fmt.Errorf("qemu does not answer: %w", errors.Join(ctx.Err(), err))
 		case <-time.After(pause):
@@ -254,24 +225,6 @@ func (m *VM) dialQMP(ctx context.Context) (*qmp.Client, error) {
 	return qmp.New(ctx, conn)
 }
 
-// complaint is what QEMU has written of an error, in one line.
-func (m *VM) complaint() string {
-	f, err := untrusted.Open(filepath.Join(m.Dir, errorFile))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	buf := make([]byte, 4<<10)
-	n, _ := f.Read(buf)
-	lines := strings.Split(strings.TrimSpace(string(buf[:n])), "\n")
-	for _, line := range lines {
-		if !strings.Contains(line, "warning:") {
-			return strings.ToValidUTF8(line, "")
-		}
-	}
-	return ""
-}
-
 // Load implements machine.Monitor: QEMU loads the state from its beginning on.
 func (m *VM) Load(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, launchTime)
@@ -281,7 +234,7 @@ func (m *VM) Load(ctx context.Context) error {
 			Status string `json:"status"`
 		}
 		if err := m.qmp.Do(ctx, "query-status", nil, &status); err != nil {
-			if why := m.complaint(); why != "" {
+			if why := m.Complaint(); why != "" {
 				err = fmt.Errorf("%w: %s", vm.ErrIncompatible, why)
 			}
 			return fmt.Errorf("load the snapshot: %w", err)
