@@ -84,7 +84,7 @@ func TestWhatAGuestThatBreaksOutHas(t *testing.T) {
 		return nil
 	})
 	want := []string{"/", "/api", "/dev", "/dev/kvm", "/dev/net", "/dev/net/tun", "/dev/urandom", "/dev/userfaultfd", "/disk", "/guest", "/initramfs", "/kernel", "/run"}
-	if !there("/dev/userfaultfd") {
+	if _, err := os.Stat("/dev/userfaultfd"); err != nil {
 		want = slices.DeleteFunc(want, func(path string) bool { return path == "/dev/userfaultfd" })
 	}
 	if slices.Sort(writable); err != nil || !slices.Equal(writable, want) {

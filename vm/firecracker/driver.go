@@ -3,13 +3,11 @@
 package firecracker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/firecracker/api"
@@ -77,13 +75,11 @@ func findPrograms() (p monitor.Programs, err error) {
 
 // programVersion asks a program: "Firecracker v1.12.1", "Jailer v1.12.1".
 func programVersion(program string) (api.Version, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, program, "--version").Output()
+	out, err := driver.AskVersion(program)
 	if err != nil {
-		return api.Version{}, fmt.Errorf("%s --version: %w", program, err)
+		return api.Version{}, err
 	}
-	_, version, _ := strings.Cut(string(out), " ")
+	_, version, _ := strings.Cut(out, " ")
 	v, err := api.ParseVersion(version)
 	if err != nil {
 		return v, fmt.Errorf("%s --version: %w", program, err)

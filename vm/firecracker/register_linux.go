@@ -6,10 +6,8 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/driver"
-	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
 func init() {
@@ -46,25 +44,14 @@ func available(o vm.Options) error {
 // Check returns the problems of this host.
 func Check(o vm.Options) (problems []vm.Problem) {
 	fatal := func(what, hint string) { problems = append(problems, vm.Problem{Fatal: true, What: what, Hint: hint}) }
-	if _, err := kernel.Open(o.Kernels); err != nil {
-		fatal(err.Error(), driver.KernelHint)
-	}
 	programs, err := findPrograms()
 	if err != nil {
 		fatal("Firecracker is missing, or of no use: "+err.Error(), installHint)
 	}
-	if !there("/dev/kvm") {
+	if _, err := os.Stat("/dev/kvm"); err != nil {
 		fatal("/dev/kvm is missing", "use a host with hardware virtualization, and load its module: modprobe kvm_intel or kvm_amd")
 	}
-	if !there("/dev/net/tun") {
-		fatal("/dev/net/tun is missing", "modprobe tun")
-	}
-	if !there("/usr/sbin/mkfs.ext4") && !there("/sbin/mkfs.ext4") {
-		fatal("mkfs.ext4 is missing", "apt-get install e2fsprogs")
-	}
-	if err := cgroups.Usable(); err != nil {
-		fatal("no usable control groups: "+err.Error(), "mount control groups (v1 or v2)")
-	}
+	problems = driver.Check(o.Kernels, problems...)
 	if len(problems) > 0 {
 		return problems
 	}
@@ -74,9 +61,4 @@ func Check(o vm.Options) (problems []vm.Problem) {
 		fatal("KVM runs no guest here: "+err.Error(), "use another driver; on a virtual machine, let its host offer nested virtualization")
 	}
 	return problems
-}
-
-func there(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

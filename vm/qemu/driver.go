@@ -3,12 +3,10 @@
 package qemu
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
-	"time"
 
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/driver"
@@ -55,13 +53,11 @@ func New(o vm.Options) (*driver.Driver, error) {
 
 // programVersion asks QEMU what it is. A snapshot is restored by the version that made it.
 func programVersion(program string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, program, "--version").Output()
+	out, err := driver.AskVersion(program)
 	if err != nil {
-		return "", fmt.Errorf("%s --version: %w", program, err)
+		return "", err
 	}
-	_, rest, found := strings.Cut(string(out), "version ")
+	_, rest, found := strings.Cut(out, "version ")
 	if fields := strings.Fields(rest); found && len(fields) > 0 {
 		return fields[0], nil
 	}
