@@ -14,7 +14,11 @@
 // The package imports the standard library only; all but policy may import it.
 package format
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+)
 
 // NewerError says that a file was written by a newer program. It is intact, and
 // nothing was done about it.
@@ -36,4 +40,27 @@ func Check(format string, found, known int64) error {
 		return &NewerError{Format: format, Found: found, Known: known}
 	}
 	return nil
+}
+
+// CheckJSON is Check for the member "format" of a JSON object. It looks at nothing else: what a later version has is not damage. Of what is not such an
+// object it says nothing.
+func CheckJSON(format string, data []byte, known int64) error {
+	var version struct {
+		Format int64 `json:"format"`
+	}
+	_ = json.Unmarshal(data, &version)
+	return Check(format, version.Format, known)
+}
+
+// ReadJSON reads a file with such an object into v: an *fs.PathError if it cannot be read, a *NewerError whose format ends with the path, or another error if it
+// is damaged.
+func ReadJSON(format, file string, known int64, v any) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := CheckJSON(format+" "+file, data, known); err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
 }

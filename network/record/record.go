@@ -35,11 +35,7 @@ func Load(path string) (rec Uplink, ok bool, err error) {
 	}
 	// A damaged record is what a loss of power leaves, and that undid the
 	// changes too: it is one without a subnet, and gets removed.
-	var version struct {
-		Format int64 `json:"format"`
-	}
-	_ = json.Unmarshal(b, &version)
-	if err := format.Check("the record of the uplink "+path, version.Format, Format); err != nil {
+	if err := format.CheckJSON("the record of the uplink "+path, b, Format); err != nil {
 		return rec, false, err
 	}
 	if json.Unmarshal(b, &rec) != nil || !rec.Subnet.Addr().Is4() || rec.Subnet.Bits() != slash30.Bits {

@@ -127,13 +127,7 @@ func LinkImages(from, to string) error {
 
 // parseManifest reads a manifest and refuses one that is not complete.
 func parseManifest(data []byte) (*Manifest, error) {
-	var version struct {
-		Format int64 `json:"format"`
-	}
-	// First the version alone: additions of a later one are not damage. A file that is not
-	// a manifest at all is reported below.
-	_ = json.Unmarshal(data, &version)
-	if err := format.Check("the manifest of the snapshot", version.Format, Format); err != nil {
+	if err := format.CheckJSON("the manifest of the snapshot", data, Format); err != nil {
 		return nil, err
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))

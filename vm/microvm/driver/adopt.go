@@ -4,7 +4,6 @@ package driver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -71,18 +70,7 @@ func (d *Driver) settled(m *vmachine, status vm.Status) {
 
 func readRecord(file string) (record, error) {
 	var r record
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return r, err
-	}
-	var version struct {
-		Format int64 `json:"format"`
-	}
-	_ = json.Unmarshal(data, &version) // A damaged one is reported below.
-	if err := format.Check("the record of the machine in "+file, version.Format, recordFormat); err != nil {
-		return r, err
-	}
-	if err := json.Unmarshal(data, &r); err != nil {
+	if err := format.ReadJSON("the record of the machine in", file, recordFormat, &r); err != nil {
 		return r, err
 	}
 	return r, vm.ValidateID(r.ID)
