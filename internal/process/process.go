@@ -141,6 +141,20 @@ func reap(pidfd int) string {
 	}
 }
 
+// Wait returns when the process has ended or is released, and reports whether it has ended.
+func (p *Process) Wait() bool {
+	if p == nil {
+		return false
+	}
+	<-p.Joined
+	select {
+	case <-p.Ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Kill ends the process and waits until it has ended. It fails: vm.ErrUnavailable, for one that waits for a disk or the like and cannot end.
 func (p *Process) Kill() error {
 	if p == nil {

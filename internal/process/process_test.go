@@ -22,3 +22,34 @@ func TestProcessIdentity(t *testing.T) {
 		t.Errorf("another start time: %v", err)
 	}
 }
+
+func TestWaitTellsAnEndFromARelease(t *testing.T) {
+	hold := func() *Process {
+		t.Helper()
+		p, err := Open(started(t, "wait-test-"+t.TempDir()).Pid, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	killed := hold()
+	killed.SignalKill()
+	if !killed.Wait() {
+		t.Error("a process that was killed has not ended")
+	}
+	killed.Release()
+	if !killed.Wait() {
+		t.Error("its end is forgotten with its release")
+	}
+	released := hold()
+	released.Release()
+	if released.Wait() {
+		t.Error("a process that was released has ended")
+	}
+	if state, _, err := State(released.PID); err != nil || state == 'Z' {
+		t.Errorf("it runs no more: %c %v", state, err)
+	}
+	if (*Process)(nil).Wait() {
+		t.Error("no process has ended")
+	}
+}

@@ -179,14 +179,8 @@ func (m *machine) end(dirs files.Dirs, points *failpoints) error {
 func (m *machine) watch(t *machines.Table[*machine]) {
 	defer close(m.watching)
 	defer m.packets.close()
-	select {
-	case <-m.sandbox.Ended:
-	case <-m.sandbox.Joined:
-		select {
-		case <-m.sandbox.Ended:
-		default:
-			return // Released: the sandbox runs on.
-		}
+	if !m.sandbox.Wait() {
+		return // Released: the sandbox runs on.
 	}
 	m.Conns.End()
 	m.console.Finish()

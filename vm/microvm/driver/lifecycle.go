@@ -152,14 +152,8 @@ func (d *Driver) remove(key string) error {
 // watch waits for the end of the process, and makes it and its reason known.
 func (d *Driver) watch(m *vmachine) {
 	defer close(m.watching)
-	select {
-	case <-m.Process.Ended:
-	case <-m.Process.Joined:
-		select {
-		case <-m.Process.Ended:
-		default:
-			return // Released: the machine runs on.
-		}
+	if !m.Process.Wait() {
+		return // Released: the machine runs on.
 	}
 	m.Conns.End()
 	m.HangUp()
