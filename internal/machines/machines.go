@@ -231,29 +231,6 @@ func (t *Table[M]) SetStatus(m M, status vm.Status) {
 	}
 }
 
-// ReserveID takes an id for a machine that is renamed.
-func (t *Table[M]) ReserveID(id string, m M) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.reserve(id, m)
-}
-
-// ReleaseID gives an id back that was reserved.
-func (t *Table[M]) ReleaseID(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.machines, id)
-}
-
-// Rename moves a machine to an id that is reserved.
-func (t *Table[M]) Rename(m M, id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.machines, m.base().id)
-	t.machines[id] = m
-	m.base().id = id
-}
-
 // Saved adds a snapshot to a machine's list.
 func (t *Table[M]) Saved(m M, snapshot string) {
 	t.mu.Lock()

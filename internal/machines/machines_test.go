@@ -114,13 +114,13 @@ func TestViews(t *testing.T) {
 func TestRename(t *testing.T) {
 	var table Table[*guest]
 	a, b := show(t, &table, "a", "s"), show(t, &table, "b")
-	if err := table.ReserveID("b", a); !errors.Is(err, vm.ErrAlreadyExists) {
+	if err := table.reserveID("b", a); !errors.Is(err, vm.ErrAlreadyExists) {
 		t.Errorf("an id that is used: %v", err)
 	}
-	if err := table.ReserveID("c", a); err != nil {
+	if err := table.reserveID("c", a); err != nil {
 		t.Fatal(err)
 	}
-	if err := table.ReserveID("c", b); !errors.Is(err, vm.ErrAlreadyExists) {
+	if err := table.reserveID("c", b); !errors.Is(err, vm.ErrAlreadyExists) {
 		t.Errorf("an id that is reserved: %v", err)
 	}
 	// Until the rename nothing is seen of the new id.
@@ -149,12 +149,12 @@ func TestRename(t *testing.T) {
 		t.Errorf("forget an id that is reserved: %v", err)
 	}
 	is("the new id is forgotten", "a", "c")
-	table.ReleaseID("c")
+	table.releaseID("c")
 	is("released", "a", "c")
-	if err := table.ReserveID("c", a); err != nil {
+	if err := table.reserveID("c", a); err != nil {
 		t.Fatal(err)
 	}
-	table.Rename(a, "c")
+	table.move(a, "c")
 	is("renamed", "c", "a")
 	if id, _, _ := table.State(a); id != "c" {
 		t.Errorf("id %q", id)
@@ -174,8 +174,8 @@ func TestACallWaitsForItsMachine(t *testing.T) {
 			_ = table.Forget("a")
 		}, vm.ErrNotFound},
 		"renamed": {func(table *Table[*guest], m *guest) {
-			_ = table.ReserveID("b", m)
-			table.Rename(m, "b")
+			_ = table.reserveID("b", m)
+			table.move(m, "b")
 		}, vm.ErrNotFound},
 		"closed": {func(table *Table[*guest], _ *guest) { table.Close() }, vm.ErrUnavailable},
 	} {
@@ -238,7 +238,7 @@ func TestACallWaitsNoLongerThanItsContext(t *testing.T) {
 func TestAClosedTableRefusesCalls(t *testing.T) {
 	var table Table[*guest]
 	a := show(t, &table, "a")
-	if err := table.ReserveID("b", a); err != nil {
+	if err := table.reserveID("b", a); err != nil {
 		t.Fatal(err)
 	}
 	all, first := table.Close()
@@ -254,7 +254,7 @@ func TestAClosedTableRefusesCalls(t *testing.T) {
 	_, acquire := table.Acquire(t.Context(), "stop", "a")
 	_, wait := table.Wait(t.Context(), "a")
 	for name, err := range map[string]error{
-		"find": find, "acquire": acquire, "wait": wait, "reserve": table.Reserve(m), "reserve an id": table.ReserveID("d", a),
+		"find": find, "acquire": acquire, "wait": wait, "reserve": table.Reserve(m), "reserve an id": table.reserveID("d", a),
 	} {
 		if !errors.Is(err, vm.ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)
@@ -285,8 +285,8 @@ func TestTogether(t *testing.T) {
 				table.Saved(m, "s")
 				table.Deleted(id, "s")
 				to := fmt.Sprint("r", worker)
-				if i%3 == 0 && table.ReserveID(to, m) == nil {
-					table.Rename(m, to)
+				if i%3 == 0 && table.reserveID(to, m) == nil {
+					table.move(m, to)
 				}
 				if table.BeginDestroy(m) {
 					table.Ended(m, "exited")

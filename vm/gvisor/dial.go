@@ -4,9 +4,7 @@ package gvisor
 
 import (
 	"context"
-	"errors"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/rundlet/rundlet/internal/turn"
@@ -17,28 +15,7 @@ import (
 
 // Dial implements vm.Dialer. It never waits for a lifecycle call.
 func (d *Driver) Dial(ctx context.Context, id string, port uint16) (net.Conn, error) {
-	m, err := d.machines.Find("dial", id)
-	if err != nil {
-		return nil, err
-	}
-	if _, status, _ := d.machines.State(m); status != vm.StatusRunning {
-		return nil, vm.TransitionError("dial", id, status, vm.StatusRunning)
-	}
-	if m.spec.GuestIP == "" {
-		return nil, failure("dial", id, vm.ErrUnsupported, errors.New("the machine has no guest address"))
-	}
-	dial := d.conf.DialContext
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	conn, err := dial(ctx, "tcp", net.JoinHostPort(m.spec.GuestIP, strconv.Itoa(int(port))))
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, failure("dial", id, nil, ctx.Err())
-		}
-		return nil, failure("dial", id, vm.ErrUnavailable, err)
-	}
-	return m.Conns.Track(conn), nil
+	return d.machines.Dial(ctx, id, port, d.conf.DialContext, func(m *machine) string { return m.spec.GuestIP })
 }
 
 // Stats implements vm.Statser. Without a control group it asks the sentry,

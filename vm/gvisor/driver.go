@@ -39,6 +39,7 @@ const (
 // Driver runs machines as gVisor sandboxes. It implements vm.Runtime and every
 // optional interface of package vm.
 type Driver struct {
+	machines.Queries[*machine]
 	mover.Mover // Of snapshots, to other hosts and from them.
 
 	conf      Config
@@ -175,6 +176,7 @@ func New(conf Config) (*Driver, error) {
 		node:      nodeGroup{limits: node},
 		points:    failpoints{step: conf.Failpoint},
 	}
+	d.Queries = d.machines.Queries()
 	d.records = records{dirs, &d.machines}
 	d.engines = engines{kept: engine.Kept(dirs.Engines()), current: name, program: program, version: version, dirs: dirs, machines: &d.machines, snapshots: snapshots}
 	d.Mover = mover.New(d.engines.kept, snapshots)

@@ -198,28 +198,7 @@ func (m *machine) watch(t *machines.Table[*machine]) {
 // Rename implements vm.Renamer. The machine's files and processes do not carry
 // its id, so only its record and its snapshots move.
 func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
-	if err := vm.ValidateID(newID); err != nil {
-		return failure("rename", oldID, nil, err)
-	}
-	m, err := d.machines.Acquire(ctx, "rename", oldID)
-	if err != nil {
-		return err
-	}
-	defer m.Turn.Unlock()
-	if _, status, _ := d.machines.State(m); status == vm.StatusDestroyed {
-		return vm.TransitionError("rename", oldID, status, status)
-	}
-	if oldID == newID {
-		return nil
-	}
-	if err := d.machines.ReserveID(newID, m); err != nil {
-		return failure("rename", oldID, nil, fmt.Errorf("%w: %s", err, newID))
-	}
-	if err := d.rename(m, oldID, newID); err != nil {
-		d.machines.ReleaseID(newID)
-		return failure("rename", oldID, nil, err)
-	}
-	return nil
+	return d.machines.Rename(ctx, oldID, newID, func(m *machine) error { return failure("rename", oldID, nil, d.rename(m, oldID, newID)) })
 }
 
 // rename moves a machine to an id that is reserved.
@@ -247,6 +226,5 @@ func (d *Driver) rename(m *machine, oldID, newID string) error {
 		// Without it, the next process would only look for them and find none.
 		_ = d.records.write(m, newID, "")
 	}
-	d.machines.Rename(m, newID)
 	return nil
 }

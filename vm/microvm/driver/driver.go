@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -44,6 +43,7 @@ type Monitor struct {
 
 // Driver runs machines as processes of a monitor. It implements vm.Runtime and the optional interfaces of Capabilities.
 type Driver struct {
+	machines.Queries[*vmachine]
 	*snapshots.Store
 
 	// HalfWay, if not nil, is called in the middle of each operation, which fails with its error. It is for tests, and set before any call.
@@ -52,7 +52,7 @@ type Driver struct {
 	monitor  Monitor
 	dirs     dirs
 	setUID   []string
-	dialer   func(ctx context.Context, network, address string) (net.Conn, error)
+	dialer   machines.Dialer
 	step     func(step, id string)
 	boot     string // of the host
 	limits   bool
@@ -118,9 +118,6 @@ func Open(o vm.Options, monitor Monitor) (*Driver, error) {
 	if o.Kernels == "" {
 		o.Kernels = filepath.Join(filepath.Dir(o.StateDir), "kernels")
 	}
-	if o.DialContext == nil {
-		o.DialContext = (&net.Dialer{}).DialContext
-	}
 	if err := vm.ValidateID(o.Instance); err != nil {
 		return fail(nil, fmt.Errorf("instance name: %w", err), "")
 	}
@@ -134,6 +131,7 @@ func Open(o vm.Options, monitor Monitor) (*Driver, error) {
 	}
 	d := &Driver{monitor: monitor, dirs: dirs{o.StateDir, o.RunDir, o.Instance, monitor.Name}, boots: bootFiles{kernels: o.Kernels, dir: o.RunDir}, setUID: slices.Clone(o.SetUID),
 		dialer: o.DialContext, step: o.Failpoint, boot: process.BootID(), limits: cgroups.Usable() == nil}
+	d.Queries = d.machines.Queries()
 	if d.boot == "" {
 		return fail(vm.ErrUnavailable, errors.New("cannot read which boot of the host this is"), "")
 	}

@@ -173,28 +173,7 @@ func (d *Driver) watch(m *vmachine) {
 
 // Rename implements vm.Renamer. The machine's files and process do not carry its id, so only its record and its snapshots move.
 func (d *Driver) Rename(ctx context.Context, oldID, newID string) error {
-	if err := vm.ValidateID(newID); err != nil {
-		return machines.Failure("rename", oldID, nil, err)
-	}
-	m, err := d.machines.Acquire(ctx, "rename", oldID)
-	if err != nil {
-		return err
-	}
-	defer m.Turn.Unlock()
-	if _, status, _ := d.machines.State(m); status == vm.StatusDestroyed {
-		return vm.TransitionError("rename", oldID, status, status)
-	}
-	if oldID == newID {
-		return nil
-	}
-	if err := d.machines.ReserveID(newID, m); err != nil {
-		return machines.Failure("rename", oldID, nil, fmt.Errorf("%w: %s", err, newID))
-	}
-	if err := d.rename(m, oldID, newID); err != nil {
-		d.machines.ReleaseID(newID)
-		return machines.Failure("rename", oldID, nil, err)
-	}
-	return nil
+	return d.machines.Rename(ctx, oldID, newID, func(m *vmachine) error { return d.rename(m, oldID, newID) })
 }
 
 func (d *Driver) rename(m *vmachine, oldID, newID string) error {
@@ -222,7 +201,6 @@ func (d *Driver) rename(m *vmachine, oldID, newID string) error {
 	if from != "" {
 		_ = d.write(m, newID, "")
 	}
-	d.machines.Rename(m, newID)
 	return nil
 }
 
