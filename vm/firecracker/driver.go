@@ -31,7 +31,7 @@ func New(o vm.Options) (*driver.Driver, error) {
 	if err != nil {
 		return nil, &vm.Error{Op: "open " + driverName + " driver", Kind: vm.ErrUnsupported, Err: err, Hint: installHint}
 	}
-	return driver.Open(o, driver.Monitor{
+	return driver.Open(o, driver.Hypervisor{
 		Name: driverName, Version: programs.Version.String(), Platform: "kvm",
 		Isolation: "guest kernel in a virtual machine, by KVM; own user, root, control group, and network, mount and process namespaces of its monitor, which has no capabilities",
 		MaxVCPUs:  maxVCPUs,

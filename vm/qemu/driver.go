@@ -41,7 +41,7 @@ func New(o vm.Options) (*driver.Driver, error) {
 	if err != nil {
 		return fail(vm.ErrUnsupported, err, installHint)
 	}
-	return driver.Open(o, driver.Monitor{
+	return driver.Open(o, driver.Hypervisor{
 		Name: driverName, Version: version, Platform: "tcg",
 		Isolation: "guest kernel in a virtual machine, by software (TCG); own user, root, network namespace and control group of its monitor",
 		MaxVCPUs:  255,

@@ -151,7 +151,7 @@ var Layers = []Layer{
 	{"vm/microvm/snapshots", []string{"vm/microvm/spec", "vm", "internal"}, "keeps snapshots, and knows no machine"},
 	{"vm/microvm/machine", []string{"vm/microvm/copies", "vm/microvm/kernel", "vm/microvm/link", "vm/microvm/snapshots", "vm/microvm/spec", "vm/microvm/untrusted", "vm", "internal"}, "asks guests and any monitor, and knows no ids and records"},
 	{"vm/microvm/drivertest", []string{"vm/microvm/driver", "vm/microvm/kernel", "vm/vmtest", "image/erofs", "envd", "vm", "internal"}, "tests any driver of virtual machines, and is in no program"},
-	{"vm/microvm/driver", []string{"vm/microvm/kernel", "vm/microvm/link", "vm/microvm/machine", "vm/microvm/program", "vm/microvm/snapshots", "vm/microvm/spec", "vm", "internal"}, "a driver over any monitor, which knows none"},
+	{"vm/microvm/driver", []string{"vm/microvm/kernel", "vm/microvm/link", "vm/microvm/machine", "vm/microvm/program", "vm/microvm/snapshots", "vm/microvm/spec", "vm", "internal"}, "a driver over any hypervisor, which knows none"},
 	{"vm/qemu/qmp", nil, "asks a QEMU process, and knows no machine"},
 	{"vm/qemu", []string{"vm/qemu", "vm/microvm/copies", "vm/microvm/driver", "vm/microvm/kernel", "vm/microvm/link", "vm/microvm/machine", "vm/microvm/program", "vm/microvm/snapshots", "vm/microvm/spec", "vm/microvm/tap", "vm/microvm/untrusted", "vm", "internal"}, "a driver holds no business logic and knows no other driver"},
 	{"vm", nil, "the driver contract imports the standard library only"},

@@ -203,7 +203,7 @@ func (d *Driver) clean(key string, r record) {
 	if r.PID != 0 && r.Boot == d.boot {
 		_ = process.KillRecorded(r.PID, r.Start)
 	}
-	_ = process.KillByArgument(d.monitor.Argument(d.dirs.machine(key)))
+	_ = process.KillByArgument(d.hypervisor.Argument(d.dirs.machine(key)))
 	cgroups.RemoveAt(d.dirs.cgroup(key))
 	_ = d.remove(key)
 }

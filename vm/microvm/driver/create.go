@@ -50,13 +50,13 @@ func (d *Driver) newMachine(id, key string) *vmachine {
 	m := &vmachine{created: time.Now(), watching: make(chan struct{})}
 	m.Init(id, key)
 	m.Dir, m.Disks, m.SetUID = d.dirs.machine(m.Key), d.dirs.disk(m.Key), d.setUID
-	m.Monitor = d.monitor.New(&m.State)
+	m.Monitor = d.hypervisor.New(&m.State)
 	return m
 }
 
 // create is for the holder of the turn.
 func (d *Driver) create(ctx context.Context, m *vmachine, id string, asked vm.Spec) (err error) {
-	if err := spec.Check(asked, d.monitor.MaxVCPUs); err != nil {
+	if err := spec.Check(asked, d.hypervisor.MaxVCPUs); err != nil {
 		return err
 	}
 	made, ref, from := asked, asked.RestoreFrom, (*snapshots.Manifest)(nil)
@@ -132,7 +132,7 @@ func (d *Driver) build(ctx context.Context, m *vmachine, id string, ref *vm.Snap
 		return err
 	}
 	if d.limits {
-		if m.Group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.Resources(spec.VCPUs(m.Spec), d.monitor.Overhead), m.Spec.Weight); err != nil {
+		if m.Group, err = cgroups.New(d.dirs.cgroup(m.Key), m.limits.Resources(spec.VCPUs(m.Spec), d.hypervisor.Overhead), m.Spec.Weight); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Package driver runs virtual machines: it is a driver of package vm over any monitor, which a driver's own package brings. It may import vm, vm/microvm
+// Package driver runs virtual machines: it is a driver of package vm over any hypervisor, which a driver's own package brings. It may import vm, vm/microvm
 // and internal; those packages import it.
 package driver
 
@@ -26,8 +26,8 @@ import (
 	"github.com/rundlet/rundlet/vm/microvm/spec"
 )
 
-// Monitor is a program that runs virtual machines, as a driver over it is known and as it makes one.
-type Monitor struct {
+// Hypervisor is a program that runs virtual machines, such as QEMU. A machine.Monitor is its process for one machine.
+type Hypervisor struct {
 	// Name is that of the driver, and Version that of the program: another one restores no snapshot with memory.
 	Name, Version string
 	// Platform is what runs the guest's code, as in vm.Stamp, and Isolation is that of vm.Info.
@@ -41,7 +41,7 @@ type Monitor struct {
 	New func(*machine.State) machine.Monitor
 }
 
-// Driver runs machines as processes of a monitor. It implements vm.Runtime and the optional interfaces of Capabilities.
+// Driver runs machines as processes of a hypervisor. It implements vm.Runtime and the optional interfaces of Capabilities.
 type Driver struct {
 	machines.Queries[*vmachine]
 	*snapshots.Store
@@ -49,16 +49,16 @@ type Driver struct {
 	// HalfWay, if not nil, is called in the middle of each operation, which fails with its error. It is for tests, and set before any call.
 	HalfWay func(op, id string) error
 
-	monitor  Monitor
-	dirs     dirs
-	setUID   []string
-	dialer   machines.Dialer
-	step     func(step, id string)
-	boot     string // of the host
-	limits   bool
-	machines machines.Table[*vmachine]
-	users    users
-	boots    bootFiles
+	hypervisor Hypervisor
+	dirs       dirs
+	setUID     []string
+	dialer     machines.Dialer
+	step       func(step, id string)
+	boot       string // of the host
+	limits     bool
+	machines   machines.Table[*vmachine]
+	users      users
+	boots      bootFiles
 }
 
 // vmachine is one virtual machine.
@@ -108,9 +108,9 @@ func Capabilities() []vm.Capability {
 
 // Open opens a driver. It finds no machines of an earlier process: call Adopt for that, before anything else. The caller ends with Close. o.Kernels is
 // "kernels" beside o.StateDir, and o.Instance "default", if they are empty.
-func Open(o vm.Options, monitor Monitor) (*Driver, error) {
+func Open(o vm.Options, h Hypervisor) (*Driver, error) {
 	fail := func(kind, err error, hint string) (*Driver, error) {
-		return nil, &vm.Error{Op: "open " + monitor.Name + " driver", Kind: kind, Err: err, Hint: hint}
+		return nil, &vm.Error{Op: "open " + h.Name + " driver", Kind: kind, Err: err, Hint: hint}
 	}
 	if o.Instance == "" {
 		o.Instance = "default"
@@ -129,7 +129,7 @@ func Open(o vm.Options, monitor Monitor) (*Driver, error) {
 	case os.Geteuid() != 0:
 		return fail(vm.ErrUnsupported, errors.New("not running as root"), "run as root")
 	}
-	d := &Driver{monitor: monitor, dirs: dirs{o.StateDir, o.RunDir, o.Instance, monitor.Name}, boots: bootFiles{kernels: o.Kernels, dir: o.RunDir}, setUID: slices.Clone(o.SetUID),
+	d := &Driver{hypervisor: h, dirs: dirs{o.StateDir, o.RunDir, o.Instance, h.Name}, boots: bootFiles{kernels: o.Kernels, dir: o.RunDir}, setUID: slices.Clone(o.SetUID),
 		dialer: o.DialContext, step: o.Failpoint, boot: process.BootID(), limits: cgroups.Usable() == nil}
 	d.Queries = d.machines.Queries()
 	if d.boot == "" {
@@ -139,7 +139,7 @@ func Open(o vm.Options, monitor Monitor) (*Driver, error) {
 		return fail(vm.ErrUnsupported, err, KernelHint)
 	}
 	d.Store = &snapshots.Store{Dir: d.dirs.snapshots(), Pending: d.dirs.pending(), Deleted: d.machines.Deleted,
-		Stamp: vm.Stamp{Driver: monitor.Name, Version: monitor.Version, Arch: runtime.GOARCH, Platform: monitor.Platform}}
+		Stamp: vm.Stamp{Driver: h.Name, Version: h.Version, Arch: runtime.GOARCH, Platform: h.Platform}}
 	if err := d.dirs.make(); err != nil {
 		return fail(nil, err, "")
 	}
@@ -175,7 +175,7 @@ func (m *vmachine) release() {
 
 // Info implements vm.Query.
 func (d *Driver) Info() vm.Info {
-	return vm.Info{Driver: d.monitor.Name, Version: d.monitor.Version, RootImage: true, Isolation: d.monitor.Isolation, Capabilities: Capabilities()}
+	return vm.Info{Driver: d.hypervisor.Name, Version: d.hypervisor.Version, RootImage: true, Isolation: d.hypervisor.Isolation, Capabilities: Capabilities()}
 }
 
 // do runs f in the machine's turn. When ctx ends, the caller is let go, and f keeps the turn until it returns.

@@ -101,7 +101,7 @@ func (d double) Dial(ctx context.Context) (net.Conn, error) {
 	return host, nil
 }
 
-var doubleMonitor = Monitor{Name: "double", Version: "1", Platform: "none", Isolation: "none", MaxVCPUs: 2, Overhead: spec.Overhead{MemoryMiB: 64, Threads: 100},
+var doubleHypervisor = Hypervisor{Name: "double", Version: "1", Platform: "none", Isolation: "none", MaxVCPUs: 2, Overhead: spec.Overhead{MemoryMiB: 64, Threads: 100},
 	Argument: func(dir string) string { return dir }, New: func(m *machine.State) machine.Monitor { return double{m} }}
 
 // options are those of a driver below a temporary directory, with a kernel.
@@ -126,7 +126,7 @@ func options(t *testing.T) vm.Options {
 
 func open(t *testing.T, o vm.Options) *Driver {
 	t.Helper()
-	d, err := Open(o, doubleMonitor)
+	d, err := Open(o, doubleHypervisor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func image(t *testing.T) vm.Spec {
 	return vm.Spec{Rootfs: path, RootfsReadOnly: true, Args: []string{"/init"}}
 }
 
-// A machine lives with any monitor: it is made, started, stopped, saved, restored and adopted.
+// A machine lives with any hypervisor: it is made, started, stopped, saved, restored and adopted.
 func TestALife(t *testing.T) {
 	o, ctx := options(t), t.Context()
 	d := open(t, o)
@@ -172,7 +172,7 @@ func TestALife(t *testing.T) {
 	}
 	made.VCPUs = 3
 	if err := d.Create(ctx, "c", made); !errors.Is(err, vm.ErrInvalid) {
-		t.Errorf("more processors than the monitor has: %v", err)
+		t.Errorf("more processors than the hypervisor gives: %v", err)
 	}
 	if stamp := d.HostStamp(); stamp.Driver != "double" || stamp.Version != "1" || stamp.Platform != "none" {
 		t.Errorf("%+v", stamp)
@@ -321,7 +321,7 @@ func TestOpenRefuses(t *testing.T) {
 	} {
 		o := good
 		c.change(&o)
-		if _, err := Open(o, doubleMonitor); !errors.Is(err, c.want) || !strings.Contains(err.Error(), "open double driver") {
+		if _, err := Open(o, doubleHypervisor); !errors.Is(err, c.want) || !strings.Contains(err.Error(), "open double driver") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

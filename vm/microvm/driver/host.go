@@ -15,7 +15,7 @@ import (
 	"github.com/rundlet/rundlet/vm/microvm/kernel"
 )
 
-// Check returns what this host lacks for any monitor. own are the problems with one monitor; they come after that of a missing kernel.
+// Check returns what this host lacks for any hypervisor. own are the problems with one; they come after that of a missing kernel.
 func Check(kernels string, own ...vm.Problem) (problems []vm.Problem) {
 	fatal := func(what, hint string) { problems = append(problems, vm.Problem{Fatal: true, What: what, Hint: hint}) }
 	if _, err := kernel.Open(kernels); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-func TestAHostWithoutAKernelAndAMonitor(t *testing.T) {
-	own := vm.Problem{Fatal: true, What: "the monitor is missing", Hint: "install it"}
+func TestAHostWithoutAKernelAndAHypervisor(t *testing.T) {
+	own := vm.Problem{Fatal: true, What: "the hypervisor is missing", Hint: "install it"}
 	problems := Check(t.TempDir(), own)
 	if len(problems) < 2 || problems[0].Hint != KernelHint || problems[1] != own {
 		t.Errorf("%+v", problems)

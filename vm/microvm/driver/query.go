@@ -45,7 +45,7 @@ func (d *Driver) Stats(_ context.Context, id string) (vm.Stats, error) {
 	if m.Group == nil {
 		return vm.Stats{}, machines.Failure("stats", id, vm.ErrUnsupported, errors.New("the host has no control groups"))
 	}
-	stats.MemoryLimitBytes = m.limits.MemoryBytes(d.monitor.Overhead)
+	stats.MemoryLimitBytes = m.limits.MemoryBytes(d.hypervisor.Overhead)
 	var errs [3]error
 	stats.CPUTime, errs[0] = m.Group.CPUTime()
 	stats.MemoryBytes, stats.Processes, errs[1] = m.Group.Usage()

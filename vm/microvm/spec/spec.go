@@ -23,7 +23,7 @@ func invalid(format string, args ...any) error {
 
 func unsupported(what string) error { return fmt.Errorf("%w: %s", vm.ErrUnsupported, what) }
 
-// Check refuses fields that cannot be honoured, before any effect. maxVCPUs is the most processors that the monitor gives a guest.
+// Check refuses fields that cannot be honoured, before any effect. maxVCPUs is the most processors that the hypervisor gives a guest.
 func Check(spec vm.Spec, maxVCPUs int) error {
 	switch {
 	case spec.VCPUs < 0 || spec.VCPUs > maxVCPUs:
@@ -132,7 +132,7 @@ type Limits struct {
 	MemoryMiB int `json:"memory_mib"`
 }
 
-// Overhead is what the process of a monitor takes beside the guest: memory, and threads beside one for each processor.
+// Overhead is what a process of the hypervisor takes beside the guest: memory, and threads beside one for each processor.
 type Overhead struct{ MemoryMiB, Threads int }
 
 // Resources are the limits of the control group of a machine with a number of processors. A process that can make no thread may end itself: that limit
