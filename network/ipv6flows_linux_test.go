@@ -1,18 +1,14 @@
 package network
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/rundlet/rundlet/network/changes"
 	"github.com/rundlet/rundlet/network/ipv6"
 	"github.com/rundlet/rundlet/network/shares"
 )
@@ -39,80 +35,15 @@ func (w *world) untranslated6(ns *os.File, from netip.Addr) (n int) {
 	return n
 }
 
-func (w *world) listenUDP6(ns *os.File, addr string) *net.UDPConn {
-	w.t.Helper()
-	var c *net.UDPConn
-	w.in(ns, func() error {
-		pc, err := net.ListenPacket("udp6", addr)
-		if err == nil {
-			c = pc.(*net.UDPConn)
-		}
-		return err
-	})
-	w.t.Cleanup(func() { c.Close() })
-	return c
-}
-
-// As TestAFlowThatBeganDuringALossWorksAfterTheRepair.
 func TestAFlowOfIPv6ThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 	w := newWorld(t)
 	w.withIPv6()
 	n := w.openHealing()
 	s := w.acquire(n.Network, allow)
 	own := ipv6.At(n.cfg.prefix6(), s.GuestIP)
-	server := w.listenUDP6(w.outer, in6(internet6, "99"))
-	w.alone(n.Network)
-	for _, at := range []struct {
-		name, table string
-		ns          *os.File
-		source      netip.Addr
-		chains      []string
-	}{
-		{"router", routerTable, n.router.ns, own, []string{"postrouting"}},
-		{"host", n.uplink.table(), w.host, n.uplink.address6(n.uplinkSubnet(t)), []string{"postrouting", "masqueraded"}},
-	} {
-		err := filterOf(at.ns, func(conn *nftables.Conn) error {
-			for _, chain := range at.chains {
-				conn.FlushChain(&nftables.Chain{Name: chain, Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: at.table}})
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		client := w.listenUDP6(w.guest(s), in6(own.String(), "0"))
-		for i := 0; w.untranslated6(at.ns, at.source) == 0; i++ {
-			if i == 1000 {
-				t.Fatalf("%s: no flow is tracked without a translation", at.name)
-			}
-			if _, err := client.WriteTo([]byte("lost"), server.LocalAddr()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		n.calm()
-		if lost, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil || len(lost) == 0 {
-			t.Fatalf("%s: lost %v, %v", at.name, lost, err)
-		}
-		if left := w.untranslated6(at.ns, at.source); left > 0 {
-			t.Errorf("%s: %d are left", at.name, left)
-		}
-		arrives := fmt.Sprint("after the repair of the ", at.name)
-		buf := make([]byte, 64)
-		for i := 0; ; i++ {
-			if i == 20 {
-				t.Errorf("%s nothing arrives", arrives)
-				break
-			}
-			if _, err := client.WriteTo([]byte(arrives), server.LocalAddr()); err != nil {
-				t.Fatal(err)
-			}
-			server.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-			if k, _, err := server.ReadFrom(buf); err == nil && string(buf[:k]) == arrives {
-				break
-			}
-		}
-		client.Close()
-	}
+	server := w.listenUDP(w.outer, in6(internet6, "99"))
+	client := func() *net.UDPConn { return w.listenUDP(w.guest(s), in6(own.String(), "0")) }
+	w.flowsBeginDuringLosses(n, own, n.uplink.address6(n.uplinkSubnet(t)), server, client, w.untranslated6)
 }
 
 // The host forgets flows of IPv6 as those of IPv4: when the router has, and after the router's times.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -225,12 +226,16 @@ func ping(ns *os.File, to string) (icmp.Type, error) {
 	return answer.Type, nil
 }
 
-// listenUDP opens one socket in a namespace.
+// listenUDP opens one socket in a namespace, of IPv6 if the address is in brackets.
 func (w *world) listenUDP(ns *os.File, addr string) *net.UDPConn {
 	w.t.Helper()
+	network := "udp4"
+	if strings.HasPrefix(addr, "[") {
+		network = "udp6"
+	}
 	var c *net.UDPConn
 	w.in(ns, func() error {
-		pc, err := net.ListenPacket("udp4", addr)
+		pc, err := net.ListenPacket(network, addr)
 		if err == nil {
 			c = pc.(*net.UDPConn)
 		}

@@ -54,24 +54,7 @@ func TestFlowsOfPortsDoNotNoticeChanges(t *testing.T) {
 			}
 			f := openFlow(t, guest, in6(addr, "8081"))
 			started.Add(1)
-			go func() {
-				defer f.Close()
-				first := sync.OnceFunc(started.Done)
-				defer first()
-				for {
-					select {
-					case <-stop:
-						ended <- nil
-						return
-					case <-time.After(10 * time.Millisecond):
-					}
-					if err := f.ask(reachTime); err != nil {
-						ended <- err
-						return
-					}
-					first()
-				}
-			}()
+			go func() { ended <- f.keepAsking(10*time.Millisecond, stop, started.Done) }()
 		}
 	}
 	started.Wait()

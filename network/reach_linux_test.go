@@ -129,6 +129,25 @@ func (f flow) ask(wait time.Duration) error {
 	return err
 }
 
+// keepAsking asks until stop is closed, with a rest before each question, or until an answer is missing. asked is called once: after the first
+// answer, or at the end without one.
+func (f flow) keepAsking(rest time.Duration, stop <-chan struct{}, asked func()) error {
+	defer f.Close()
+	first := sync.OnceFunc(asked)
+	defer first()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-time.After(rest):
+		}
+		if err := f.ask(reachTime); err != nil {
+			return err
+		}
+		first()
+	}
+}
+
 func openFlow(t testing.TB, guest *os.File, addr string) flow {
 	t.Helper()
 	c, err := dial(guest, "tcp", addr)
@@ -166,24 +185,7 @@ func TestAllowedFlowsDoNotNoticeChanges(t *testing.T) {
 		for range flowsOfEach {
 			f := openFlow(t, guest, internetIP+":8081")
 			started.Add(1)
-			go func() {
-				defer f.Close()
-				first := sync.OnceFunc(started.Done)
-				defer first()
-				for {
-					select {
-					case <-stop:
-						ended <- nil
-						return
-					case <-time.After(rest):
-					}
-					if err := f.ask(reachTime); err != nil {
-						ended <- err
-						return
-					}
-					first()
-				}
-			}()
+			go func() { ended <- f.keepAsking(rest, stop, started.Done) }()
 		}
 	}
 	started.Wait()

@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"testing"
@@ -14,14 +15,22 @@ import (
 	"github.com/rundlet/rundlet/network/slash30"
 )
 
-// A flow that began while the rules were lost works after the repair, although it never pauses: the kernel decides
-// about a translation once, at the first packet.
 func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 	w := newWorld(t)
 	n := w.openHealing()
 	s := w.acquire(n.Network, allow)
 	guest := w.guest(s)
 	server := w.listenUDP(w.outer, internetIP+":99")
+	client := func() *net.UDPConn { return w.listenUDP(guest, s.GuestIP.String()+":0") }
+	w.flowsBeginDuringLosses(n, s.GuestIP, slash30.Far(n.uplinkSubnet(t)), server, client, func(ns *os.File, from netip.Addr) int { return untranslated(t, ns, from) })
+}
+
+// flowsBeginDuringLosses loses the rules of the router and of the host that translate sources. A flow that began meanwhile works after the repair,
+// although it never pauses: the kernel decides about a translation once, at the first packet. guest and router are the sources of flows before the
+// router, and before the host; client opens a socket in the guest; untranslated counts the flows from a source whose answers would go to it.
+func (w *world) flowsBeginDuringLosses(n *healing, guest, router netip.Addr, server *net.UDPConn, client func() *net.UDPConn, untranslated func(ns *os.File, from netip.Addr) int) {
+	t := w.t
+	t.Helper()
 	w.alone(n.Network)
 	for _, at := range []struct {
 		name, table string
@@ -29,8 +38,8 @@ func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 		source      netip.Addr
 		chains      []string
 	}{
-		{"router", routerTable, n.router.ns, s.GuestIP, []string{"postrouting"}},
-		{"host", n.uplink.table(), w.host, slash30.Far(n.uplinkSubnet(t)), []string{"postrouting", "masqueraded"}},
+		{"router", routerTable, n.router.ns, guest, []string{"postrouting"}},
+		{"host", n.uplink.table(), w.host, router, []string{"postrouting", "masqueraded"}},
 	} {
 		err := filterOf(at.ns, func(conn *nftables.Conn) error {
 			for _, chain := range at.chains {
@@ -41,12 +50,12 @@ func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client := w.listenUDP(guest, s.GuestIP.String()+":0")
-		for i := 0; untranslated(t, at.ns, at.source) == 0; i++ {
+		c := client()
+		for i := 0; untranslated(at.ns, at.source) == 0; i++ {
 			if i == 1000 {
 				t.Fatalf("%s: no flow is tracked without a translation", at.name)
 			}
-			if _, err := client.WriteTo([]byte("lost"), server.LocalAddr()); err != nil {
+			if _, err := c.WriteTo([]byte("lost"), server.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -54,7 +63,7 @@ func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 		if lost, err := n.watcher.settle(changes.Depth{Host: true, Router: true}, true); err != nil || len(lost) == 0 {
 			t.Fatalf("%s: lost %v, %v", at.name, lost, err)
 		}
-		if left := untranslated(t, at.ns, at.source); left > 0 {
+		if left := untranslated(at.ns, at.source); left > 0 {
 			t.Errorf("%s: %d are left", at.name, left)
 		}
 		arrives := fmt.Sprint("after the repair of the ", at.name)
@@ -63,7 +72,7 @@ func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 			if i == 100 {
 				t.Fatalf("%s nothing arrives", arrives)
 			}
-			if _, err := client.WriteTo([]byte(arrives), server.LocalAddr()); err != nil {
+			if _, err := c.WriteTo([]byte(arrives), server.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
 			server.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
@@ -71,7 +80,7 @@ func TestAFlowThatBeganDuringALossWorksAfterTheRepair(t *testing.T) {
 				break
 			}
 		}
-		client.Close()
+		c.Close()
 	}
 }
 
