@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rundlet/rundlet/internal/crashdisk"
 )
 
@@ -71,18 +73,8 @@ func runOutside() (int, error) {
 	if os.Geteuid() != 0 {
 		return 1, fmt.Errorf("the server needs separate namespaces: run as root")
 	}
-	if err := installSuites(wanted()); err != nil {
+	if err := getAll(); err != nil {
 		return 1, err
-	}
-	if !*soak && os.Getenv(debsEnv) == "" {
-		if err := downloadWheels(); err != nil {
-			return 1, err
-		}
-	}
-	if os.Getenv(recipesEnv) != "" {
-		if err := downloadRecipes(context.Background()); err != nil {
-			return 1, err
-		}
 	}
 	dir, err := os.MkdirTemp("", "rundlet-e2e-")
 	if err != nil {
@@ -105,6 +97,30 @@ func wanted() []suite {
 		return slices.Concat(suites, interpreters)
 	case err == nil && crowded: // One that cannot be read is refused later.
 		return crowdSDKs
+	}
+	return nil
+}
+
+// getAll installs and downloads what the tests use and is not there yet. Runs wait for each other.
+func getAll() error {
+	here, err := os.Open(".")
+	if err != nil {
+		return err
+	}
+	defer here.Close() // Which unlocks it.
+	if err := unix.Flock(int(here.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	if err := installSuites(wanted()); err != nil {
+		return err
+	}
+	if !*soak && os.Getenv(debsEnv) == "" {
+		if err := downloadWheels(); err != nil {
+			return err
+		}
+	}
+	if os.Getenv(recipesEnv) != "" {
+		return downloadRecipes(context.Background())
 	}
 	return nil
 }

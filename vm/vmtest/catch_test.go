@@ -54,6 +54,7 @@ func TestMutant(t *testing.T) {
 func TestSuiteCatchesMutants(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
+			t.Parallel() // Most wait for a limit.
 			if !slices.Contains(vmtest.Rules(), m.rule) {
 				t.Fatalf("there is no rule %s", m.rule)
 			}
