@@ -99,6 +99,9 @@ func (c *Client) do(ctx context.Context, method, path string, request, answer an
 		return fmt.Errorf("firecracker: %s %s: %w", method, path, errors.Join(err, ctx.Err()))
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusSwitchingProtocols { // The body would be the connection, which does not end with ctx.
+		return &FaultError{Method: method, Path: path, Status: response.StatusCode}
+	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:

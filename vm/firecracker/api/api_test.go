@@ -98,6 +98,32 @@ func TestAProcessThatFails(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatIsNotHTTP: the standard library gives a connection that changes its protocol to the caller, whose context does not end it.
+func TestAnAnswerThatIsNotHTTP(t *testing.T) {
+	f := newFake(t)
+	c := open(t, f)
+	f.as(otherwise)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.State(ctx)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if fault := new(FaultError); !errors.As(err, &fault) || fault.Status != 101 {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the request does not end with its context")
+	}
+	f.as(asRecorded)
+	if _, err := c.State(patience(t)); err != nil {
+		t.Errorf("the next request: %v", err)
+	}
+}
+
 // TestASecondAnswerIsNotThatOfTheNextRequest: a kept connection would be out of step.
 func TestASecondAnswerIsNotThatOfTheNextRequest(t *testing.T) {
 	f := newFake(t)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ const (
 	hang              // takes the request, and never answers
 	dies              // takes the request, and ends the connection
 	endless           // sends an answer without end
+	otherwise         // answers that the connection speaks another protocol from now on, and then nothing
 )
 
 // fake is a process's socket. It takes one request at a time over all connections, as Firecracker does.
@@ -43,7 +45,8 @@ type fake struct {
 	exchanges []exchange
 	manner    manner
 	seen      []string
-	held      chan struct{} // Closed when a request hangs.
+	held      chan struct{}   // Closed when a request hangs.
+	ctx       context.Context // Ends with the test.
 }
 
 func recorded(t testing.TB) (all []exchange) {
@@ -67,7 +70,7 @@ func recorded(t testing.TB) (all []exchange) {
 // newFake prefers the exchanges that are given to those that were recorded.
 func newFake(t *testing.T, own ...exchange) *fake {
 	t.Helper()
-	f := &fake{path: filepath.Join(t.TempDir(), "api.sock"), exchanges: append(own, recorded(t)...), held: make(chan struct{})}
+	f := &fake{path: filepath.Join(t.TempDir(), "api.sock"), exchanges: append(own, recorded(t)...), held: make(chan struct{}), ctx: t.Context()}
 	l, err := net.Listen("unix", f.path)
 	if err != nil {
 		t.Fatal(err)
@@ -125,6 +128,12 @@ func (f *fake) serve(conn net.Conn, stop <-chan struct{}) {
 			for err == nil {
 				_, err = conn.Write([]byte(strings.Repeat("x", 1<<16)))
 			}
+			return
+		case otherwise:
+			fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+			// Until the client, or the test, has gone.
+			context.AfterFunc(f.ctx, func() { conn.Close() })
+			_, _ = io.Copy(io.Discard, conn)
 			return
 		case twice:
 			fmt.Fprint(conn, answer, answer)
