@@ -11,6 +11,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
+	"strconv"
+	"syscall"
 )
 
 const (
@@ -30,6 +33,19 @@ type FaultError struct {
 
 func (e *FaultError) Error() string {
 	return fmt.Sprintf("firecracker: %s %s: status %d: %.400q", e.Method, e.Path, e.Status, e.Message)
+}
+
+// errno is how errors of system calls are in messages: "Out of memory (os error 12)", "Kvm(Error(13))".
+var errno = regexp.MustCompile(`(?:os error |\bError\()([0-9]{1,3})\)`)
+
+// Errno is the error of a system call that the message has last; 0 if it has none.
+func (e *FaultError) Errno() syscall.Errno {
+	all := errno.FindAllStringSubmatch(e.Message, -1)
+	if len(all) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(all[len(all)-1][1]) // At most three digits.
+	return syscall.Errno(n)
 }
 
 // Client asks one process. Safe for concurrent use: a request waits for those before it, and ends with its context, which needs a deadline.

@@ -63,6 +63,9 @@ type double struct {
 	written map[int64]bool
 	// save, if not nil, does what is left of a snapshot whose files are written; its error is the answer.
 	save func() error
+	// refusal, if not empty, is why no snapshot is loaded: the process ends after that.
+	refusal string
+	server  *http.Server
 	// hang, if not nil, is what each request waits for, after that has been closed.
 	hang, hangs chan struct{}
 }
@@ -78,6 +81,7 @@ func newDouble(t *testing.T, m *VM) *double {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: d, ReadHeaderTimeout: time.Minute}
+	d.server = server
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { server.Close() })
 	return d
@@ -128,6 +132,14 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fault(err.Error())
 			return
 		}
+	case "PUT /snapshot/load":
+		if d.refusal != "" {
+			w.Header().Set("Connection", "close")
+			fault(d.refusal)
+			go d.server.Shutdown(context.Background()) //nolint:errcheck // The test ends it.
+			return
+		}
+		d.state = api.Paused
 	default:
 		fault("Invalid request method and/or path: " + r.Method + " " + r.URL.Path)
 		return

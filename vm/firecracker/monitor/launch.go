@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -133,16 +134,30 @@ func (m *VM) Load(ctx context.Context) (err error) {
 	ctx, cancel := m.bounded(ctx, loadTime)
 	defer cancel()
 	if err := m.client.Load(ctx, api.Load{State: savedState, Memory: savedMemory, TrackDirty: m.differences()}); err != nil {
-		if errors.As(err, new(*api.FaultError)) {
-			err = fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
-		}
-		return fmt.Errorf("load the snapshot: %w", err)
+		return fmt.Errorf("load the snapshot: %w", whoseFault(err))
 	}
 	m.discard(savedState, savedMemory) // The memory stays mapped.
 	if m.Network != nil {
 		return tap.Bind(m.Process.PID)
 	}
 	return nil
+}
+
+// ofTheHost are errors of system calls that say nothing about a snapshot: its files, and the devices that it needs, were there. The host is short of
+// something, or has changed.
+var ofTheHost = []syscall.Errno{unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOSPC, unix.EDQUOT, unix.EAGAIN, unix.EINTR, unix.EBUSY, unix.EIO,
+	unix.ENOENT, unix.ENXIO, unix.ENODEV, unix.EACCES, unix.EPERM}
+
+// whoseFault gives a refusal to load a snapshot its class: a snapshot that is taken for incompatible is given up.
+func whoseFault(err error) error {
+	var fault *api.FaultError
+	if !errors.As(err, &fault) {
+		return err
+	}
+	if errno := fault.Errno(); slices.Contains(ofTheHost, errno) {
+		return fmt.Errorf("%w: %w: %w", vm.ErrUnavailable, errno, err)
+	}
+	return fmt.Errorf("%w: %w", vm.ErrIncompatible, err)
 }
 
 // removeDevice removes the TAP device if a call has failed: it stays until the process has it.

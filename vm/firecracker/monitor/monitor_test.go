@@ -90,6 +90,32 @@ func restored(t *testing.T, m *VM, d *double) {
 	d.done()
 }
 
+// TestWhoseFaultALoadIs: a snapshot that is taken for incompatible is given up, and a host that is short of something, or has no TAP device, says nothing about it.
+func TestWhoseFaultALoadIs(t *testing.T) {
+	const begin = "Load snapshot error: Failed to restore from snapshot: "
+	for name, c := range map[string]struct {
+		refusal        string
+		want, not, and error
+	}{
+		"memory":      {begin + "Failed to load guest memory: Error creating guest memory from file: Cannot create mmap region: Out of memory (os error 12)", vm.ErrUnavailable, vm.ErrIncompatible, syscall.ENOMEM},
+		"descriptors": {begin + "Failed to build microVM from snapshot: Kvm error: Error creating KVM object: No file descriptors available (os error 24)", vm.ErrUnavailable, vm.ErrIncompatible, syscall.EMFILE},
+		"TAP device":  {begin + "Cannot restore devices: Open tap device failed: Error while creating ifreq structure: Resource busy (os error 16)", vm.ErrUnavailable, vm.ErrIncompatible, syscall.EBUSY},
+		"state":       {begin + "Failed to get snapshot state from file: Failed to load snapshot state from file: CRC64 validation failed: 12", vm.ErrIncompatible, vm.ErrUnavailable, vm.ErrIncompatible},
+		"processor":   {begin + "Failed to set MSRs: Invalid argument (os error 22)", vm.ErrIncompatible, vm.ErrUnavailable, vm.ErrIncompatible},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newVM(t)
+			d := newDouble(t, m)
+			m.Restored = true
+			must(t, m.connect(patience(t)))
+			d.refusal = c.refusal
+			if err := m.Load(patience(t)); !errors.Is(err, c.want) || errors.Is(err, c.not) || !errors.Is(err, c.and) || !strings.Contains(err.Error(), "Load snapshot error") {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestAMachineThatBootedKeepsNothingOfASnapshot, which is deleted with all its room.
 func TestAMachineThatBootedKeepsNothingOfASnapshot(t *testing.T) {
 	m := newVM(t)
