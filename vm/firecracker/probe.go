@@ -42,8 +42,9 @@ type probed struct {
 	Error string `json:"error,omitempty"`
 }
 
-// works returns nil if a guest of the kernel that was installed last really boots on this host. The answer is kept until the next boot of the host, or until
-// kernel or program change. With again, one that says no is not believed. Only root can find out.
+// works returns nil if a guest of the kernel that was installed last really boots on this host. An answer that is a proof is kept until the next boot of the
+// host, or until kernel or program change: not that of a host that was busy, or short of something. With again, one that says no is not believed. Only
+// root can find out.
 func works(ctx context.Context, programs monitor.Programs, kernels string, limit time.Duration, again bool) error {
 	if os.Geteuid() != 0 {
 		return errors.New("not running as root")
@@ -78,9 +79,10 @@ func works(ctx context.Context, programs monitor.Programs, kernels string, limit
 	if err := removeProbes(kernels); err != nil {
 		return err
 	}
-	if err := probe(ctx, programs, k, kernels, limit); ctx.Err() != nil {
-		return err
-	} else if err != nil {
+	if err := probe(ctx, programs, k, kernels, limit); err != nil {
+		if ctx.Err() != nil || !errors.As(err, new(*monitor.NoGuestError)) {
+			return err
+		}
 		of.Error = err.Error()
 	}
 	if err := durable.WriteJSON(file, of); err != nil {

@@ -81,14 +81,32 @@ func TestAGuestReallyBoots(t *testing.T) {
 // TestAGuestThatDoesNotBootIsEnded, and its answer is kept until it is asked for again.
 func TestAGuestThatDoesNotBootIsEnded(t *testing.T) {
 	programs, dir := ownKernels(t)
-	err := works(drivertest.Context(t), programs, dir, time.Millisecond, false)
+	k, err := kernel.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(k.Vmlinux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(k.Vmlinux, []byte("This is not a kernel."), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = works(drivertest.Context(t), programs, dir, time.Minute, false)
 	if err == nil {
-		t.Fatal("a guest has booted within a millisecond")
+		t.Fatal("a guest has booted without a kernel")
 	}
 	noProbeIsLeft(t, dir)
+	if err := os.WriteFile(k.Vmlinux, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if again := works(drivertest.Context(t), programs, dir, time.Minute, false); again == nil || again.Error() != err.Error() {
 		t.Errorf("%v, want %v", again, err)
 	}
+	if err := works(drivertest.Context(t), programs, dir, time.Millisecond, true); err == nil {
+		t.Error("a guest has booted within a millisecond")
+	}
+	noProbeIsLeft(t, dir)
 	if err := works(drivertest.Context(t), programs, dir, time.Minute, true); err != nil {
 		t.Errorf("asked again: %v", err)
 	}
@@ -98,6 +116,20 @@ func TestAGuestThatDoesNotBootIsEnded(t *testing.T) {
 		t.Error(err)
 	}
 	noProbeIsLeft(t, dir)
+}
+
+// TestAFailureThatProvesNothingIsForgotten: it can be one of a host that is busy, or short of something.
+func TestAFailureThatProvesNothingIsForgotten(t *testing.T) {
+	programs, dir := ownKernels(t)
+	broken := programs
+	broken.Jailer = "/nonexistent"
+	if err := works(drivertest.Context(t), broken, dir, time.Minute, false); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	noProbeIsLeft(t, dir)
+	if err := works(drivertest.Context(t), programs, dir, time.Minute, false); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestAProbeWhoseProcessDiedIsEnded by the next one.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +25,18 @@ import (
 // probeMemoryMiB is the memory of the guest of Probe, and probeProcessor the processor time that it may take, in seconds.
 const probeMemoryMiB, probeProcessor = 128, 30
 
-// Probe boots a guest that ends at once, and returns why that failed. limit is from the start of the guest to its first line: a KVM can open, and start
-// a machine, and still run no guest in any useful time. init is the first process of guests. dir is an empty directory whose name is that of no other
-// process: the caller removes it, after KillStrays if this process has ended meanwhile.
+// NoGuestError is the proof that KVM runs no guest on this host: it has refused to, or the guest has ended, or had the processor for long enough. Other
+// failures of Probe say nothing about the next one: the host is busy, or short of something.
+type NoGuestError struct{ err error }
+
+func (e *NoGuestError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *NoGuestError) Unwrap() error { return e.err }
+
+// Probe boots a guest that ends at once, and returns why that failed: a NoGuestError if it never will. limit is from the start of the guest to its first
+// line: a KVM can open, and start a machine, and still run no guest in any useful time. init is the first process of guests. dir is an empty directory
+// whose name is that of no other process: the caller removes it, after the processes that have the name as an argument if this process has ended meanwhile.
 func Probe(ctx context.Context, programs Programs, k kernel.Kernel, init []byte, dir string, limit time.Duration) (err error) {
 	const uid = 64_000 // The first that no machine has: see the driver.
 	m := New(programs, &machine.State{Dir: dir, Disks: dir, UID: uid, Spec: vm.Spec{MemoryMiB: probeMemoryMiB, RootfsReadOnly: true}})
@@ -66,18 +76,26 @@ func Probe(ctx context.Context, programs Programs, k kernel.Kernel, init []byte,
 	if err != nil {
 		return err
 	}
+	before, err := processorTime(m.Process.PID)
+	if err != nil {
+		return err
+	}
 	ctx, cancel = m.bounded(ctx, limit)
 	defer cancel()
-	if err := m.client.Start(ctx); err != nil {
+	if err := m.client.Start(ctx); err != nil && ctx.Err() == nil {
+		if fault := new(api.FaultError); errors.As(err, &fault) && !slices.Contains(ofTheHost, fault.Errno()) {
+			return &NoGuestError{err}
+		}
 		return err
 	}
 	for {
-		ended := false
+		ended, late := false, false
 		select {
 		case <-m.Process.Ended:
 			ended = true
+			output.Finish() // What it wrote last may not have been read yet.
 		case <-ctx.Done():
-			return fmt.Errorf("no guest has booted within %v", limit)
+			late = true // But it counts what the guest has written meanwhile.
 		case <-time.After(pauseLast):
 		}
 		for _, line := range output.Tail(tailLines) {
@@ -85,10 +103,42 @@ func Probe(ctx context.Context, programs Programs, k kernel.Kernel, init []byte,
 				return nil
 			}
 		}
-		if ended {
-			return fmt.Errorf("the guest ended without a word: %s: %s", m.Process.Reason, m.Complaint())
+		if late {
+			return m.tooLate(limit, before)
 		}
+		if !ended {
+			continue
+		}
+		err := fmt.Errorf("the guest ended without a word: %s: %s", m.Process.Reason, m.Complaint())
+		if strings.HasPrefix(m.Process.Reason, "exited") {
+			return &NoGuestError{err}
+		}
+		return err // It was killed: the host has no memory, or somebody has ended it.
 	}
+}
+
+// tooLate is the error of a guest that has not booted in time. It proves something only if the guest had a processor for half of the time, with what it
+// took before its start left out.
+func (m *VM) tooLate(limit, before time.Duration) error {
+	after, err := processorTime(m.Process.PID)
+	if err != nil {
+		return fmt.Errorf("no guest has booted within %v: %w", limit, err)
+	}
+	if had := after - before; had < limit/2 {
+		return fmt.Errorf("no guest has booted within %v, of which it had a processor for %v: the host is busy, or the guest waits", limit, had.Round(time.Millisecond))
+	}
+	return &NoGuestError{fmt.Errorf("no guest has booted within %v", limit)}
+}
+
+// processorTime is how long a process has had processors, also for its guest.
+func processorTime(pid int) (time.Duration, error) {
+	const schedulers = 2                 // CPUCLOCK_SCHED of the kernel
+	clock := int32(^pid<<3 | schedulers) // As clock_getcpuclockid(3) makes it.
+	var t unix.Timespec
+	if err := unix.ClockGettime(clock, &t); err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
 }
 
 // tailLines is how many lines of a console are looked at: the kernel prints some, too.
