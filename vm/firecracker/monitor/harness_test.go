@@ -59,6 +59,9 @@ type double struct {
 	state  api.State
 	did    []string
 	memory []byte
+	// size is that of the memory, of which memory is the begin and the rest is zero.
+	size    int64
+	version api.Version
 	// written are pages that differ from the last snapshot, by their number.
 	written map[int64]bool
 	// save, if not nil, does what is left of a snapshot whose files are written; its error is the answer.
@@ -75,7 +78,7 @@ const page = 4096
 func newDouble(t *testing.T, m *VM) *double {
 	t.Helper()
 	must(t, m.makeRoot())
-	d := &double{t: t, jail: m.jail(), state: api.NotStarted, memory: make([]byte, memoryBytes), written: map[int64]bool{}}
+	d := &double{t: t, jail: m.jail(), state: api.NotStarted, memory: make([]byte, memoryBytes), size: memoryBytes, version: api.Oldest, written: map[int64]bool{}}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(d.jail, apiSocket))
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +117,7 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.Unmarshal(body, &request)
 	switch r.Method + " " + r.URL.Path {
 	case "GET /version":
-		fmt.Fprintf(w, `{"firecracker_version":%q}`, api.Oldest)
+		fmt.Fprintf(w, `{"firecracker_version":%q}`, d.version)
 		return
 	case "GET /":
 		fmt.Fprintf(w, `{"state":%q}`, d.state)
@@ -156,7 +159,7 @@ func (d *double) snapshot(kind api.Kind) error {
 		return err
 	}
 	defer f.Close()
-	if err := f.Truncate(memoryBytes); err != nil {
+	if err := f.Truncate(d.size); err != nil {
 		return err
 	}
 	for at := int64(0); at < memoryBytes; at += page {

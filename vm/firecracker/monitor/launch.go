@@ -167,5 +167,6 @@ func (m *VM) removeDevice(err *error) {
 	}
 }
 
-// differences reports whether a snapshot can have only what was written since the one before.
-func (m *VM) differences() bool { return m.programs.Version.Differences(spec.MemoryMiB(m.Spec)) }
+// differences reports whether a snapshot can have only what was written since the one before. The process, to which there is a connection, can be of an
+// earlier version than the programs are now.
+func (m *VM) differences() bool { return m.client.Version().Differences(spec.MemoryMiB(m.Spec)) }

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -41,6 +42,7 @@ type record struct {
 	Restored bool          `json:"restored,omitempty"`
 	Cold     bool          `json:"cold,omitempty"`
 	Network  *link.Network `json:"network,omitempty"`
+	Version  string        `json:"version,omitempty"` // of the hypervisor; earlier records have none
 	PID      int           `json:"pid,omitempty"`
 	Start    uint64        `json:"start,omitempty"`
 }
@@ -48,7 +50,7 @@ type record struct {
 func (d *Driver) write(m *vmachine, id, from string) error {
 	_, status, _ := d.machines.State(m)
 	r := record{Format: recordFormat, ID: id, From: from, Boot: d.boot, Created: m.created, Spec: m.Spec, Limits: m.limits, Status: status, UID: m.UID,
-		Restored: m.Restored, Cold: m.Cold, Network: m.Network}
+		Restored: m.Restored, Cold: m.Cold, Network: m.Network, Version: m.Version}
 	r.Spec.RestoreFrom = nil
 	if m.Process != nil {
 		r.PID, r.Start = m.Process.PID, m.Process.Start
@@ -152,6 +154,7 @@ func (d *Driver) adopt(ctx context.Context, key string, r record) (err error) {
 	}
 	m := d.newMachine(r.ID, key)
 	m.created, m.Spec, m.limits, m.UID, m.Restored, m.Cold, m.Network, m.Unsure = r.Created, r.Spec, r.Limits, r.UID, r.Restored, r.Cold, r.Network, true
+	m.Version = cmp.Or(r.Version, m.Version)
 	if d.limits {
 		m.Group, _ = cgroups.Open(d.dirs.cgroup(key))
 	}

@@ -49,7 +49,7 @@ func (d *Driver) Create(ctx context.Context, id string, asked vm.Spec) error {
 func (d *Driver) newMachine(id, key string) *vmachine {
 	m := &vmachine{created: time.Now(), watching: make(chan struct{})}
 	m.Init(id, key)
-	m.Dir, m.Disks, m.SetUID = d.dirs.machine(m.Key), d.dirs.disk(m.Key), d.setUID
+	m.Dir, m.Disks, m.SetUID, m.Version = d.dirs.machine(m.Key), d.dirs.disk(m.Key), d.setUID, d.hypervisor.Version
 	m.Monitor = d.hypervisor.New(&m.State)
 	return m
 }

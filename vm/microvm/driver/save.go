@@ -51,7 +51,7 @@ func (d *Driver) save(ctx context.Context, id, snapshot string, onlyFiles bool) 
 		if err := errors.Join(d.inject("snapshot", id), ctx.Err()); err != nil {
 			return err
 		}
-		if err := d.Store.Describe(m.Spec, kernel.HostKHz(), staging, onlyFiles); err != nil {
+		if err := d.Store.Describe(m.Spec, m.Version, kernel.HostKHz(), staging, onlyFiles); err != nil {
 			return err
 		}
 		if err := d.Store.Commit(staging, id, snapshot); err != nil {

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rundlet/rundlet/internal/format"
-	"github.com/rundlet/rundlet/internal/process"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -116,7 +115,7 @@ func (k Kind) CreateWithoutDescriptors(t *testing.T) {
 		processes, _ := os.ReadDir("/proc")
 		for _, entry := range processes {
 			pid, err := strconv.Atoi(entry.Name())
-			if err == nil && strings.Contains(process.CommandLine(pid), "\x00"+d.Machines()) {
+			if err == nil && k.belongs(d, pid) {
 				t.Fatalf("%d descriptors: process %d is left", n, pid)
 			}
 		}

@@ -52,6 +52,8 @@ type State struct {
 	// Group is its control group; nil on a host without.
 	Group   *cgroups.Group
 	Process *process.Process
+	// Version is that of its monitor: one that an earlier driver launched can be of another version than those of today.
+	Version string
 	// Restored: it has the memory of a snapshot.
 	Restored bool
 	// Network is what the guest's card has to be; nil without one.

@@ -70,15 +70,16 @@ type Manifest struct {
 	Files map[string]int64 `json:"files"`
 }
 
-// Describe writes the manifest of the files in a directory, and makes all of them durable.
-func (s *Store) Describe(machine vm.Spec, khz int, dir string, onlyFiles bool) error {
+// Describe writes the manifest of the files in a directory, and makes all of them durable. version is that of the machine's monitor: an earlier one than the
+// store's has gone on over an upgrade.
+func (s *Store) Describe(machine vm.Spec, version string, khz int, dir string, onlyFiles bool) error {
 	root, err := os.Stat(machine.Rootfs)
 	if err != nil {
 		return err
 	}
 	saved := machine
 	saved.RestoreFrom, saved.NetNS, saved.GuestIP, saved.Weight = nil, "", "", 0
-	out := Manifest{Format: manifestFormat, Created: time.Now(), Version: s.Stamp.Version, Arch: s.Stamp.Arch, KHz: khz, Filesystem: onlyFiles,
+	out := Manifest{Format: manifestFormat, Created: time.Now(), Version: version, Arch: s.Stamp.Arch, KHz: khz, Filesystem: onlyFiles,
 		Network: machine.NetNS != "", Spec: saved, RootBytes: root.Size(), Files: map[string]int64{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -36,7 +36,7 @@ func save(t *testing.T, s *Store, spec vm.Spec, id, name string) {
 	if err := os.WriteFile(filepath.Join(staging, "ram"), []byte("memory"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.Describe(spec, 1, staging, false), s.Commit(staging, id, name)); err != nil {
+	if err := errors.Join(s.Describe(spec, s.Stamp.Version, 1, staging, false), s.Commit(staging, id, name)); err != nil {
 		t.Fatal(err)
 	}
 }
