@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -82,6 +81,9 @@ func TestThePortFails(t *testing.T) {
 	}
 }
 
+// kept are the ports of guests, which serve them until this process ends: a number that is used again would be another guest's port.
+var kept []*os.File
+
 // host starts a guest that serves, and returns the host's end of its port. group stands for the control group of its programs.
 func host(t *testing.T, g *guest) net.Conn {
 	t.Helper()
@@ -98,7 +100,7 @@ func host(t *testing.T, g *guest) net.Conn {
 	t.Cleanup(func() { conn.Close() })
 	port := os.NewFile(uintptr(fds[1]), link.Port)
 	g.out = descriptor(port.Fd())
-	t.Cleanup(func() { runtime.KeepAlive(port) })
+	kept = append(kept, port)
 	reader := &portReader{fd: int(port.Fd())}
 	go func() { _ = g.serve(reader) }() // It waits for its host until this process ends, as it does in a machine.
 	return conn

@@ -80,6 +80,11 @@ func accept(listener int) (fd int, err error) {
 			_ = unix.Close(fd)
 			continue
 		}
+		// A guest that is short of memory, or that its programs keep short of files, is not at its end: the connection is accepted later.
+		if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.EMFILE) {
+			<-time.After(devicePause)
+			continue
+		}
 		// A connection that ended before it was accepted is not a failure of the socket.
 		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECONNABORTED) && !errors.Is(err, unix.ECONNRESET) {
 			return fd, err

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -48,7 +47,7 @@ func listening(t *testing.T, g *guest) string {
 		t.Fatal(err)
 	}
 	go func() { _ = g.serveAll(int(file.Fd())) }() // Until this process ends, as in a machine.
-	t.Cleanup(func() { runtime.KeepAlive(file) })
+	kept = append(kept, file)
 	return path
 }
 
@@ -99,4 +98,54 @@ func TestAGuestIsThereAgainAfterItsHostHungUp(t *testing.T) {
 		}
 		host.conn.Close()
 	}
+}
+
+// TestAGuestThatIsShortOfFilesAcceptsLater: without the socket it would end the machine.
+func TestAGuestThatIsShortOfFilesAcceptsLater(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "link")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	listener := int(file.Fd())
+	_ = connect(t, path)
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		fd  int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		fd, err := accept(listener)
+		done <- result{fd, err}
+	}()
+	var got result
+	early := false
+	select {
+	case got = <-done:
+		early = true
+	case <-time.After(10 * devicePause):
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if early {
+		t.Fatalf("without descriptors: %+v", got)
+	}
+	if got = <-done; got.err != nil {
+		t.Fatal(got.err)
+	}
+	_ = unix.Close(got.fd)
 }
