@@ -138,6 +138,30 @@ func TestAGuestIsDialledUntilItListens(t *testing.T) {
 	}
 }
 
+// TestAConnectionThatIsLostIsReplaced: of a guest that is restored, the first one was seen to stay without an answer.
+func TestAConnectionThatIsLostIsReplaced(t *testing.T) {
+	m := newVM(t)
+	must(t, m.makeRoot())
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.jail(), guestSocket))
+	must(t, err)
+	defer l.Close()
+	go func() {
+		for i := 0; ; i++ {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			if i > 0 {
+				_, _ = io.WriteString(conn, "OK 1073741824\n")
+			}
+		}
+	}()
+	conn, err := m.Dial(patience(t))
+	must(t, err)
+	conn.Close()
+}
+
 // TestAGuestThatSaysNothing, as one that is paused, holds a caller up no longer than its context.
 func TestAGuestThatSaysNothing(t *testing.T) {
 	m := newVM(t)

@@ -140,13 +140,23 @@ func (m *VM) Pause(ctx context.Context) error {
 	return m.client.Pause(ctx)
 }
 
+// dialFirst is how long the process may take to connect to the guest until another connection is tried. It doubles with each.
+const dialFirst = time.Second
+
 // Dial implements machine.Monitor. The process accepts each connection, and ends it if nothing listens in the guest: while that boots, it is
-// tried again.
+// tried again. So it is if the process says nothing: what it has asked the guest can be lost when that is restored.
 func (m *VM) Dial(ctx context.Context) (net.Conn, error) {
+	wait := dialFirst
 	for pause := pauseFirst; ; pause = min(2*pause, pauseLast) {
-		conn, err := m.dialGuest(ctx)
+		once, cancel := context.WithTimeout(ctx, wait)
+		conn, err := m.dialGuest(once)
+		silent := once.Err() != nil
+		cancel()
 		if err == nil {
 			return conn, nil
+		}
+		if silent {
+			wait *= 2
 		}
 		select {
 		case <-m.Process.Ended:
