@@ -24,21 +24,21 @@ const saveTime, saveTimeMiB = time.Minute, 50 * time.Millisecond
 // maxState bounds the state of processors and devices, in bytes: a thousand times what it takes.
 const maxState = 64 << 20
 
-// mergedFile is the memory of the last snapshot while the next one is made, and of the failed one after that.
+// mergedFile is the memory from which a machine was restored, while its first snapshot is made.
 const mergedFile = "merged"
 
-// Save implements machine.Monitor. The process writes into its jail, and what it writes is copied, so that it cannot change a snapshot afterwards. If the
-// memory of the last snapshot of a restored machine, or of that from which it was restored, is known, it writes what was written since; that is put
-// over a copy. So the memory is whole in each snapshot. A snapshot that fails, or is broken off by the end of the driver, leaves no memory that is known:
-// the process has forgotten what was written before it.
+// Save implements machine.Monitor. The process writes into its jail, and what it writes is copied, so that it cannot change a snapshot afterwards. For the
+// first snapshot of a restored machine it writes what was written since; that is put over a copy of the memory from which it was restored. So the memory
+// is whole in each snapshot. A machine that goes on after a snapshot, also after one that failed or was broken off by the end of the driver, is saved in full
+// from then on: the process has forgotten what was written before, and the next differences of Firecracker 1.12.1 lack packets that have come since.
 func (m *VM) Save(ctx context.Context, dir string) error {
 	if m.client == nil {
 		return errors.New("firecracker: not connected")
 	}
-	last, base := filepath.Join(m.Disks, snapshots.MemoryFile), filepath.Join(m.Disks, mergedFile)
+	restored, base := filepath.Join(m.Disks, snapshots.MemoryFile), filepath.Join(m.Disks, mergedFile)
 	kind := api.Diff
 	_ = os.Remove(base)
-	if err := os.Rename(last, base); errors.Is(err, fs.ErrNotExist) || !m.differences() {
+	if err := os.Rename(restored, base); errors.Is(err, fs.ErrNotExist) || !m.differences() {
 		kind = api.Full
 	} else if err != nil {
 		return err
@@ -67,13 +67,7 @@ func (m *VM) Save(ctx context.Context, dir string) error {
 		return err
 	}
 	// Processes that are restored from it read it as other users: see share.
-	if err := os.Chmod(to, readable); err != nil {
-		return err
-	}
-	if !m.Restored || !m.differences() {
-		return nil // A snapshot that is deleted takes no room while its machine lives.
-	}
-	return os.Link(to, last)
+	return os.Chmod(to, readable)
 }
 
 func (m *VM) saveMemory(kind api.Kind, base, to string) error {

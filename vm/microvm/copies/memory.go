@@ -15,6 +15,9 @@ const pageSize = 4096
 // Mapping is where a process has the guest's memory.
 type Mapping struct{ begin, end uint64 }
 
+// Begin is its first address.
+func (m Mapping) Begin() int64 { return int64(m.begin) }
+
 // FindMemory finds the mapping of a file, by its inode, in a process.
 func FindMemory(pid int, inode uint64, size int64) (Mapping, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
