@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/rundlet/rundlet/internal/cgroups"
 	"github.com/rundlet/rundlet/internal/machines"
 	"github.com/rundlet/rundlet/vm"
 	"github.com/rundlet/rundlet/vm/microvm/link"
@@ -205,18 +204,11 @@ func (d *Driver) rename(m *vmachine, oldID, newID string) error {
 }
 
 // SetWeight implements vm.Weigher.
-func (d *Driver) SetWeight(_ context.Context, id string, weight int) error {
-	m, err := d.machines.Find("set weight", id)
-	if err != nil {
-		return err
-	}
-	switch _, status, _ := d.machines.State(m); {
-	case weight < vm.MinWeight || weight > vm.MaxWeight:
-		return machines.Failure("set weight", id, vm.ErrInvalid, fmt.Errorf("a weight of %d", weight))
-	case status == vm.StatusDestroyed:
-		return vm.TransitionError("set weight", id, status, status)
-	case m.Group == nil:
-		return machines.Failure("set weight", id, vm.ErrUnsupported, cgroups.Usable())
-	}
-	return machines.Failure("set weight", id, nil, m.Group.SetWeight(weight))
+func (d *Driver) SetWeight(ctx context.Context, id string, weight int) error {
+	return d.machines.SetWeight(ctx, id, weight, func(m *vmachine) func(int) error {
+		if m.Group == nil {
+			return nil
+		}
+		return m.Group.SetWeight
+	})
 }
