@@ -149,7 +149,7 @@ func (t *Templates) manifest(ctx context.Context, tpl store.Template) (string, e
 
 // bootAndSave boots the spec, waits until the agent answers, and saves it.
 func (t *Templates) bootAndSave(ctx context.Context, tpl store.Template, spec vm.Spec) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("its machine did not boot, and was not saved, within %s", bootTimeout))
 	defer cancel()
 	defer t.cfg.InUse.Hold(tpl.VMID)()
 	slot, err := t.cfg.Network.Acquire(ctx, egress.Policy{})

@@ -108,7 +108,7 @@ func (s *Site) Open(ctx context.Context) error {
 		return err
 	}
 	s.freed = append(s.freed, func() { reservation.Release() }, s.cfg.InUse.Hold(s.guest.ID))
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("the machine of the build did not start within %s", startTimeout))
 	defer cancel()
 	s.marked = true
 	if err := s.cfg.Machines.Mark(s.guest.ID); err != nil {
