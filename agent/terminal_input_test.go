@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -176,12 +177,40 @@ func TestAKilledTerminalHangsUpItsJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	drain(t, s, r)
+	defer func() {
+		if t.Failed() {
+			t.Logf("of the session are left\n%s", statesOf(int(r.pid)))
+		}
+	}()
 	for _, job := range []string{"background", "stopped"} {
 		eventually(t, "the hang-up of the "+job+" job", func() bool {
 			_, err := os.Stat(filepath.Join(g.home, job+"-hup"))
 			return err == nil
 		})
 	}
+}
+
+// statesOf is what the kernel says about each process of a session.
+func statesOf(session int) string {
+	var out strings.Builder
+	paths, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, path := range paths {
+		var pid int
+		if _, err := fmt.Sscanf(path, "/proc/%d/", &pid); err != nil {
+			continue
+		}
+		if sid, err := unix.Getsid(pid); err != nil || sid != session {
+			continue
+		}
+		status, _ := os.ReadFile(path)
+		for line := range strings.Lines(string(status)) {
+			if name, _, _ := strings.Cut(line, ":"); slices.Contains([]string{"Name", "State", "Pid", "PPid", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"}, name) {
+				out.WriteString(strings.TrimSpace(line) + "; ")
+			}
+		}
+		out.WriteString("\n")
+	}
+	return out.String()
 }
 
 // TestACommandHasAGroupAndNoSessionOfItsOwn: gVisor hangs up a group whose
