@@ -55,7 +55,7 @@ crash: build ## Cut the power at every write of every operation; nothing acknowl
 browser: setup build ## Open a page and a WebSocket of a sandbox in Chromium, which it installs.
 	@scripts/browser
 
-microvm: setup build ## The conformance suite on virtual machines of QEMU and Firecracker, and SDK suites on those of QEMU; it takes long.
+microvm: setup build ## The conformance suite and a node on virtual machines of QEMU and Firecracker, and SDK suites on those of QEMU; it takes long.
 	@scripts/microvm
 
 images: build ## Templates from images of real size, Debian and 1 GiB in 50,000 files, beside tar; figures in images.json.

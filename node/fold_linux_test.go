@@ -9,13 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	"github.com/rundlet/rundlet/agent/embedded"
-	"github.com/rundlet/rundlet/image/catalogue"
-	"github.com/rundlet/rundlet/image/guest"
 	"github.com/rundlet/rundlet/image/oci/ocitest"
 	"github.com/rundlet/rundlet/node"
 	"github.com/rundlet/rundlet/sandbox"
@@ -40,23 +35,10 @@ func foldImage(t *testing.T, cfg node.Config) {
 		ocitest.Regular("data/untouched", "10"), ocitest.Regular("data/looks-opaque/of-the-image", "11"), ocitest.Regular("data/sub/from", "12"),
 		ocitest.Regular("data/swap-a", "13"), ocitest.Regular("data/swap-b", "14"))...)
 	image, errB := ocitest.Image(v1.Config{Env: []string{"PATH=/usr/bin:/bin"}}, layer)
-	tag, errC := name.NewTag("mine/fold:1")
-	file := filepath.Join(t.TempDir(), "image.tar")
-	if err := errors.Join(errA, errB, errC); err != nil {
+	if err := errors.Join(errA, errB); err != nil {
 		t.Fatal(err)
 	}
-	errA, errB = tarball.WriteToFile(file, tag, image), os.MkdirAll(cfg.Dirs.AgentDir(), 0o700)
-	agent, errC := embedded.Extract(cfg.Dirs.AgentDir())
-	if err := errors.Join(errA, errB, errC); err != nil {
-		t.Fatal(err)
-	}
-	c, err := catalogue.Open(catalogue.Config{Dir: cfg.Dirs.Images(), Guest: guest.Config{AgentPath: agent}})
-	if err == nil {
-		_, err = c.Load(t.Context(), file, "", nil)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	load(t, cfg, "mine/fold:1", image)
 }
 
 const folded = "are in the image of the template"
