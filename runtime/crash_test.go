@@ -203,4 +203,5 @@ func (f *fixture) wantConsistent() {
 	if n := countSnapshots(f); n != len(claims)+1 {
 		f.t.Errorf("%d snapshots for %d claims and the base", n, len(claims))
 	}
+	f.wantJournal()
 }

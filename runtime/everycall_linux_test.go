@@ -83,9 +83,19 @@ func everyCall() map[string]*call {
 			_, err := f.rt.Capture(ctx, id, sandbox.ReasonStopped, "")
 			return err
 		}},
-		"Snapshot":     {running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
-		"SetTimeout":   {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
-		"Extend":       {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
+		"Snapshot":      {running, func(f *fixture, id string) error { _, err := f.rt.Snapshot(ctx, id, "", ""); return err }},
+		"SetTimeout":    {running, func(f *fixture, id string) error { return f.rt.SetTimeout(ctx, id, time.Minute) }},
+		"Extend":        {running, func(f *fixture, id string) error { return f.rt.Extend(ctx, id, 2*time.Hour) }},
+		"ExtendResumed": {running, func(f *fixture, id string) error { return f.rt.ExtendResumed(ctx, id, 2*time.Hour, true) }},
+		"Events": {running, func(f *fixture, id string) error {
+			_, err := f.rt.Events(ctx, sandbox.EventFilter{SandboxID: id, Limit: 10})
+			return err
+		}},
+		"EventPosition": {running, func(f *fixture, _ string) error { _, err := f.rt.EventPosition(ctx, ""); return err }},
+		"AwaitEvents": {running, func(f *fixture, id string) error {
+			_, err := f.rt.AwaitEvents(ctx, sandbox.EventFilter{SandboxID: id, Limit: 1}, 0)
+			return err
+		}},
 		"Refused":      nil,
 		"Traffic":      nil,
 		"SetEgress":    {running, func(f *fixture, id string) error { return f.rt.SetEgress(ctx, id, nil, oneOnly) }},

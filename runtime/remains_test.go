@@ -31,6 +31,7 @@ func (f *fixture) wantNothingLeft() {
 	if list, _ := f.rt.List(context.Background(), sandbox.ListFilter{States: []sandbox.State{sandbox.StateCreating, sandbox.StateRunning, sandbox.StatePaused, sandbox.StateKilling}}); len(list) != 0 {
 		f.t.Errorf("sandboxes left: %+v", list)
 	}
+	f.wantJournal()
 }
 
 func isSnapshot(object string) bool { return len(object) > 9 && object[:9] == "snapshot " }

@@ -27,7 +27,7 @@ func (r *Runtime) Connect(ctx context.Context, id string, timeout time.Duration)
 			return sandbox.Sandbox{}, false, err
 		}
 		resumed = resumed || waked
-		err = r.Extend(ctx, id, timeout)
+		err = r.ExtendResumed(ctx, id, timeout, waked)
 		if err == nil {
 			sb, err := r.Get(ctx, id)
 			return sb, resumed, err

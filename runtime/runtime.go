@@ -21,6 +21,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/change"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/end"
+	"github.com/rundlet/rundlet/runtime/events"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
@@ -39,6 +40,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/warm"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/store/journal"
 	"github.com/rundlet/rundlet/vm"
 )
 
@@ -98,6 +100,8 @@ type Config struct {
 	DiskRoot string
 	Floors   disk.Floors
 
+	// Events bounds the journal of events; the zero value is journal.DefaultBounds. An Ephemeral runtime writes none.
+	Events journal.Bounds
 	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
 	// WarmTemplates are those of the templates that clients build, by name.
@@ -174,6 +178,7 @@ type parts struct {
 	*build.Builder
 	*refresh.Refresher
 	*warm.Targets
+	*events.Journal
 }
 
 // Open creates a runtime and reconciles it with the state that an earlier process of
@@ -182,20 +187,15 @@ type parts struct {
 // allow: sandboxes that are not recovered by then are in the supervision's report, and
 // their recovery continues in the background.
 func Open(ctx context.Context, cfg Config) (*Runtime, error) {
-	if cfg.Size == (sandbox.Size{}) {
-		cfg.Size = sandbox.DefaultSize
-	}
+	cfg.Size = cmp.Or(cfg.Size, sandbox.DefaultSize)
 	cfg.Launches = cmp.Or(cfg.Launches, stdruntime.NumCPU())
 	cfg.MaxWait = cmp.Or(cfg.MaxWait, capacity.DefaultMaxWait)
 	cfg.MaxTimeout = cmp.Or(cfg.MaxTimeout, 24*time.Hour)
 	cfg.Capacity.Launches = int64(cfg.Launches)
 	cfg.Shares = cfg.Shares.OrDefault()
-	if cfg.Latency == nil {
-		cfg.Latency = &latency.Recorder{}
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	cfg.Latency = cmp.Or(cfg.Latency, &latency.Recorder{})
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	cfg.Events = cmp.Or(cfg.Events, journal.DefaultBounds)
 	if cfg.Progress == nil {
 		cfg.Progress = func(string) {}
 	}
@@ -235,15 +235,13 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		},
 	})
 	r.machines, err = machine.New(machine.Config{
-		Driver: cfg.Driver, Network: cfg.Network, Claims: r.claims, Steps: r.steps, Tokens: r.tokens,
-		ScratchDir: cfg.ScratchDir, Authority: cfg.Authority, Log: cfg.Log,
+		Driver: cfg.Driver, Network: cfg.Network, Claims: r.claims, Steps: r.steps, Tokens: r.tokens, ScratchDir: cfg.ScratchDir, Authority: cfg.Authority, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open runtime: %w", err)
 	}
 	r.pool = pool.New(pool.Config{
-		Launches: cfg.Launches,
-		Driver:   cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
+		Launches: cfg.Launches, Driver: cfg.Driver, Machines: r.machines, Admission: r.admission, Steps: r.steps, Background: r.background,
 		Unusable: func(from claim.Origin, err error) { r.templates.Unusable(from, err) }, Log: cfg.Log,
 	})
 	r.templates = template.New(template.Config{
@@ -253,7 +251,8 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
 		Progress: cfg.Progress, Log: cfg.Log,
 	})
-	r.rows = &rows.Writer{Store: rows.Store{Sandboxes: db.Sandboxes}, Here: r.claims.SandboxHere, Log: cfg.Log}
+	r.Journal = events.New(events.Config{Store: db.Events, Silent: cfg.Ephemeral, Bounds: cfg.Events, Life: r.life, Log: cfg.Log})
+	r.rows = &rows.Writer{Store: rows.Store{Sandboxes: db.Sandboxes}, Here: r.claims.SandboxHere, Journal: r.Journal, Log: cfg.Log}
 	r.ender = end.New(end.Config{
 		Driver: cfg.Driver, Rows: r.rows, Live: r.live, Places: r.admission.Places, Machines: r.machines, Claims: r.claims,
 		Steps: r.steps, Background: r.background, Note: r.notes.Note, Log: cfg.Log,
@@ -264,7 +263,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	})
 	r.saver = save.New(save.Config{
 		Driver: cfg.Driver, Store: save.Store{Snapshots: db.Snapshots, Environments: db.Environments}, Rows: r.rows, Live: r.live, Admission: r.admission, Machines: r.machines, Claims: r.claims,
-		Ender: r.ender, Held: &r.held, Steps: r.steps, Background: r.background, Notes: &r.notes, Ready: r.ready, Watch: func(sb *live.Sandbox) { r.starter.Watch(sb) }, Log: cfg.Log,
+		Ender: r.ender, Held: &r.held, Steps: r.steps, Background: r.background, Notes: &r.notes, Journal: r.Journal, Ready: r.ready, Watch: func(sb *live.Sandbox) { r.starter.Watch(sb) }, Log: cfg.Log,
 	})
 	r.Refresher = newRefresher(&r.parts)
 	r.starter = start.New(start.Config{

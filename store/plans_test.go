@@ -113,6 +113,20 @@ func TestNoRequestReadsATable(t *testing.T) {
 		"count snapshots":    func() error { _, err := s.Snapshots.Count(ctx); return err },
 		"count orphans":      func() error { _, err := s.Orphans.Count(ctx); return err },
 		"count quarantined":  func() error { _, err := s.Sandboxes.CountQuarantined(ctx, known); return err },
+		"write an event":     func() error { sb.State = "paused"; return s.Sandboxes.Put(ctx, &sb, sandbox.Event{}) },
+		"pages of events": func() error {
+			for _, id := range []string{"", "i1"} {
+				for _, types := range [][]sandbox.EventType{nil, {"a"}, {"a", "b"}} {
+					for _, ascending := range []bool{true, false} {
+						if _, err := s.Events.Page(ctx, sandbox.EventFilter{SandboxID: id, Types: types, Ascending: ascending, Limit: 100}, 9); err != nil {
+							return err
+						}
+					}
+				}
+			}
+			_, err := s.Events.Newest(ctx)
+			return err
+		},
 		"pages": func() error {
 			for _, p := range append(pages, Page{Kind: "snapshot", Name: "name"}, Page{Kind: "snapshot", Name: "name", AllTags: true}) {
 				if _, err := s.Snapshots.Page(ctx, p); err != nil {
@@ -141,7 +155,7 @@ func TestNoRequestReadsATable(t *testing.T) {
 
 // scansTable is how the planner says that all rows are read, not from an index that
 // has all that is asked for.
-var scansTable = regexp.MustCompile(`SCAN (sandboxes|snapshots|api_keys|orphans|garbage|templates)\b(?: USING INDEX|$)`)
+var scansTable = regexp.MustCompile(`SCAN (sandboxes|snapshots|api_keys|orphans|garbage|templates|events)\b(?: USING INDEX|$)`)
 
 func plan(t *testing.T, s *Store, query string) []string {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
 	"github.com/rundlet/rundlet/store/internal/table"
+	"github.com/rundlet/rundlet/store/journal"
 )
 
 // Sandboxes is the table of sandboxes, of all instances and in all states.
@@ -89,8 +90,8 @@ var addSandbox, changeSandbox = table.InsertAndUpdate("sandboxes", sandboxColumn
 // the Version that sb was read with, and sets sb.Version to the new one. ErrStale:
 // it has another, or is gone, and nothing was changed. The row is on the disk when
 // Put returns, if something is saved of the sandbox, or was until now: a row
-// that ends with the power needs no sync.
-func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
+// that ends with the power needs no sync. The events are written with it, or not at all.
+func (s Sandboxes) Put(ctx context.Context, sb *Sandbox, events ...sandbox.Event) error {
 	metadata, err := json.Marshal(sb.Metadata)
 	if err != nil {
 		return fmt.Errorf("put sandbox %s: %w", sb.ID, err)
@@ -109,15 +110,18 @@ func (s Sandboxes) Put(ctx context.Context, sb *Sandbox) error {
 	if sb.Version == 0 {
 		query = addSandbox
 	}
-	res, err := s.db.ExecAs(ctx, lazy, query,
+	values := []any{
 		sb.ID, sb.Instance, sb.TemplateID, sb.Alias, sb.BuildID, sb.State, sb.Reason, string(metadata),
 		table.Micros(sb.CreatedAt), table.Micros(sb.StartedAt), table.Micros(sb.EndAt), table.Micros(sb.KilledAt),
 		sb.VCPUs, sb.MemoryMiB, sb.DiskMiB, sb.Secure, sb.PrivatePorts, sb.AllowInternet, sb.KeyID, sb.SlotID,
 		table.Micros(sb.Deadline), sb.SnapshotID, sb.FilesystemOnly, sb.OriginID, sb.Spec, sb.OnTimeout, sb.AutoResume, sb.FollowsUp,
 		table.Micros(sb.QuarantinedAt), sb.Timeout.Microseconds(),
-		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), optional(sb.Defaults), optional(sb.Freshness), sb.Version)
-	if err == nil {
-		err = table.Changed(res)
+		sb.Node, sb.Driver, sb.Request, optional(rules), optional(sb.Ingress), optional(sb.Defaults), optional(sb.Freshness), sb.Version,
+	}
+	if len(events) == 0 { // One statement needs no transaction around it.
+		err = table.Changed(s.db.ExecAs(ctx, lazy, query, values...))
+	} else {
+		err = s.db.WriteAs(ctx, lazy, func(tx *sql.Tx) error { return journal.With(ctx, tx, events, query, values...) })
 	}
 	if err != nil {
 		return fmt.Errorf("put sandbox %s at version %d: %w", sb.ID, sb.Version, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
 	"github.com/rundlet/rundlet/store/internal/table"
+	"github.com/rundlet/rundlet/store/journal"
 )
 
 // Snapshots is the table of claims on the driver's snapshots. A snapshot of the driver
@@ -129,9 +130,15 @@ func (c Counted) room(ctx context.Context, tx *sql.Tx, keyID string) error {
 // the Version that n was read with, and sets n.Version to the new one. ErrStale: it
 // has another, or is gone, and nothing was changed. A name that another row has
 // moves here. A claim that is filled is on the disk when Put returns; of one that is
-// not, a power cut leaves files at most, which are set aside.
-func (s Snapshots) Put(ctx context.Context, n *Snapshot) error {
-	err := s.db.WriteAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error { return n.put(ctx, tx) })
+// not, a power cut leaves files at most, which are set aside. The events are written with
+// it, or not at all.
+func (s Snapshots) Put(ctx context.Context, n *Snapshot, events ...sandbox.Event) error {
+	err := s.db.WriteAs(ctx, n.State == SnapshotSaving, func(tx *sql.Tx) error {
+		if err := n.put(ctx, tx); err != nil {
+			return err
+		}
+		return journal.Add(ctx, tx, events)
+	})
 	if err != nil {
 		return fmt.Errorf("put snapshot %s at version %d: %w", n.ID, n.Version, err)
 	}
@@ -153,10 +160,7 @@ func (n Snapshot) put(ctx context.Context, tx *sql.Tx) error {
 		n.ID, n.Instance, n.Kind, n.State, n.Name, n.VMID, n.Snapshot, n.Source, n.Parent, n.TemplateID, n.Alias,
 		n.BuildID, n.Spec, n.VCPUs, n.MemoryMiB, n.DiskMiB, n.Reason, n.Manifest, n.Bytes, n.KeyID,
 		table.Micros(n.CreatedAt), n.Node, n.Driver, optional(n.Defaults), optional(n.Freshness), n.HolderToken, n.Version)
-	if err == nil {
-		err = table.Changed(res)
-	}
-	if err == nil {
+	if err = table.Changed(res, err); err == nil {
 		err = countOne(ctx, tx, n.VMID, n.Snapshot)
 	}
 	return err
@@ -289,10 +293,7 @@ func (s Snapshots) read(ctx context.Context, where string, args ...any) ([]Snaps
 // it has another, or is gone. The manifest can be computed again.
 func (s Snapshots) Seal(ctx context.Context, id string, version int64, manifest string) error {
 	res, err := s.db.ExecLazily(ctx, `UPDATE snapshots SET manifest = ?, version = version + 1 WHERE id = ? AND version = ?`, manifest, id, version)
-	if err == nil {
-		err = table.Changed(res)
-	}
-	if err != nil {
+	if err := table.Changed(res, err); err != nil {
 		return fmt.Errorf("seal snapshot %s at version %d: %w", id, version, err)
 	}
 	return nil

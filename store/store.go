@@ -14,6 +14,7 @@ import (
 	"github.com/rundlet/rundlet/store/builds"
 	"github.com/rundlet/rundlet/store/internal/database"
 	"github.com/rundlet/rundlet/store/internal/table"
+	"github.com/rundlet/rundlet/store/journal"
 )
 
 // ErrNotFound: no such row.
@@ -57,6 +58,7 @@ type Store struct {
 	Garbage      Garbage
 	Keys         Keys
 	Settings     Settings
+	Events       journal.Table
 }
 
 func newStore(db *database.DB) *Store {
@@ -65,7 +67,7 @@ func newStore(db *database.DB) *Store {
 		Sandboxes: Sandboxes{db}, Snapshots: Snapshots{db}, Environments: Environments{db},
 		Templates: Templates{db}, Builds: builds.In(db), SpawnCounts: SpawnCounts{db}, Warm: Warm{db},
 		Orphans: Orphans{db}, Garbage: Garbage{db},
-		Keys: Keys{db}, Settings: Settings{db},
+		Keys: Keys{db}, Settings: Settings{db}, Events: journal.In(db),
 	}
 }
 

@@ -61,10 +61,7 @@ func (s Templates) Put(ctx context.Context, t *Template) error {
 		res, err := tx.ExecContext(ctx, query,
 			t.ID, t.Alias, t.BuildID, t.VMID, t.Snapshot, t.Stamp, string(t.Spec), t.VCPUs, t.MemoryMiB, t.DiskMiB, table.Micros(t.CreatedAt),
 			t.Manifest, t.Version)
-		if err != nil {
-			return err
-		}
-		return table.Changed(res)
+		return table.Changed(res, err)
 	})
 	if err != nil {
 		return fmt.Errorf("put template %s at version %d: %w", t.ID, t.Version, err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
 )
 
@@ -267,6 +268,18 @@ func BenchmarkPut(b *testing.B) {
 	row.SnapshotID, row.QuarantinedAt, row.Spec = "", time.Time{}, filler(0).Spec
 	for b.Loop() {
 		if err := s.Sandboxes.Put(ctx, &row); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkPutWithEvent is BenchmarkPut of a change that is an event.
+func BenchmarkPutWithEvent(b *testing.B) {
+	s, ctx := openTest(b), b.Context()
+	row := sample("i1", "running")
+	row.SnapshotID, row.QuarantinedAt, row.Spec = "", time.Time{}, filler(0).Spec
+	for b.Loop() {
+		if err := s.Sandboxes.Put(ctx, &row, sandbox.Event{Type: sandbox.EventUpdated, Data: []byte(`{"set_timeout":"2026-01-02T03:04:05.000006Z"}`), SandboxID: row.ID, At: time.Unix(1, 0)}); err != nil {
 			b.Fatal(err)
 		}
 	}

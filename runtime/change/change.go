@@ -37,15 +37,22 @@ func New(cfg Config) *Changer { return &Changer{cfg} }
 // SetTimeout ends the sandbox at now+timeout, earlier or later than before; a
 // timeout of zero ends it at once.
 func (c *Changer) SetTimeout(ctx context.Context, id string, timeout time.Duration) error {
-	return c.moveEnd(ctx, id, timeout, false)
+	return c.moveEnd(ctx, id, timeout, func(store.Sandbox, time.Time) bool { return true })
 }
 
 // Extend is SetTimeout that never shortens.
 func (c *Changer) Extend(ctx context.Context, id string, timeout time.Duration) error {
-	return c.moveEnd(ctx, id, timeout, true)
+	return c.moveEnd(ctx, id, timeout, func(row store.Sandbox, end time.Time) bool { return end.After(row.EndAt) })
 }
 
-func (c *Changer) moveEnd(ctx context.Context, id string, timeout time.Duration, onlyLater bool) error {
+// ExtendResumed is Extend for a call that has waited for a resume, which has set an end already, if it has the timeout of the call.
+func (c *Changer) ExtendResumed(ctx context.Context, id string, timeout time.Duration, resumed bool) error {
+	return c.moveEnd(ctx, id, timeout, func(row store.Sandbox, end time.Time) bool {
+		return end.After(row.EndAt) && (!resumed || row.EndAt.Sub(row.StartedAt) < timeout)
+	})
+}
+
+func (c *Changer) moveEnd(ctx context.Context, id string, timeout time.Duration, moves func(row store.Sandbox, end time.Time) bool) error {
 	// Zero is "now" here; a sandbox that is to be created needs some time.
 	if timeout != 0 {
 		if err := c.cfg.CheckTimeout(timeout); err != nil {
@@ -55,7 +62,7 @@ func (c *Changer) moveEnd(ctx context.Context, id string, timeout time.Duration,
 	return c.running(ctx, "set timeout", id, func(sb *live.Sandbox) error {
 		row := sb.Row()
 		end := time.Now().Add(timeout)
-		if onlyLater && !end.After(row.EndAt) {
+		if !moves(row, end) {
 			return nil
 		}
 		row.EndAt = end

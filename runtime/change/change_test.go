@@ -36,7 +36,7 @@ type world struct {
 
 func (w *world) Get(context.Context, string) (store.Sandbox, error) { return w.row, nil }
 
-func (w *world) Put(_ context.Context, row *store.Sandbox) error {
+func (w *world) Put(_ context.Context, row *store.Sandbox, _ ...sandbox.Event) error {
 	w.did = append(w.did, "row")
 	if w.leave != nil {
 		w.leave()
@@ -218,13 +218,24 @@ func TestAnotherSlotIsNotAFailure(t *testing.T) {
 }
 
 func TestExtendNeverShortens(t *testing.T) {
-	c, w, _ := changer(t, sandbox.StateRunning)
+	c, w, sb := changer(t, sandbox.StateRunning)
 	end := w.row.EndAt
 	if err := c.Extend(t.Context(), "i1", time.Minute); err != nil || !w.row.EndAt.Equal(end) {
 		t.Errorf("%v, ends %v", err, w.row.EndAt)
 	}
 	if err := c.Extend(t.Context(), "i1", 2*time.Hour); err != nil || !w.row.EndAt.After(end) {
 		t.Errorf("%v, ends %v", err, w.row.EndAt)
+	}
+	w.row.StartedAt = w.row.EndAt.Add(-2 * time.Hour)
+	sb.Update(func(row *store.Sandbox) { row.StartedAt = w.row.StartedAt })
+	now := w.row.EndAt
+	if err := c.ExtendResumed(t.Context(), "i1", 2*time.Hour, true); err != nil || !w.row.EndAt.Equal(now) {
+		t.Errorf("what a resume has set already: %v, ends %v", err, w.row.EndAt)
+	}
+	for resumed, timeout := range map[bool]time.Duration{true: 3 * time.Hour, false: 4 * time.Hour} {
+		if err := c.ExtendResumed(t.Context(), "i1", timeout, resumed); err != nil || time.Until(w.row.EndAt) < timeout-time.Minute {
+			t.Errorf("another one has resumed it, %v: %v, ends %v", resumed, err, w.row.EndAt)
+		}
 	}
 	if err := c.SetTimeout(t.Context(), "i1", time.Minute); err != nil || !w.row.EndAt.Before(end) {
 		t.Errorf("%v, ends %v", err, w.row.EndAt)

@@ -27,8 +27,8 @@ func (c *Claims) Claim(row store.Sandbox, kind string) store.Snapshot {
 	}
 }
 
-// Saved records that the snapshot of a claim is complete.
-func (c *Claims) Saved(ctx context.Context, claim *store.Snapshot) error {
+// Saved records that the snapshot of a claim is complete, with the events that this is.
+func (c *Claims) Saved(ctx context.Context, claim *store.Snapshot, events ...sandbox.Event) error {
 	if inspector, ok := c.cfg.Driver.(vm.SnapshotInspector); ok {
 		info, err := inspector.InspectSnapshot(ctx, claim.VMID, claim.Snapshot)
 		if err != nil {
@@ -40,12 +40,12 @@ func (c *Claims) Saved(ctx context.Context, claim *store.Snapshot) error {
 		c.verify.saved(string(artifact(claim.VMID, claim.Snapshot)), info.Files)
 	}
 	claim.State = store.SnapshotReady
-	return c.cfg.Store.Snapshots.Put(ctx, claim)
+	return c.cfg.Store.Snapshots.Put(ctx, claim, events...)
 }
 
 // Publish writes a claim on a snapshot that is complete already, with the
-// environment of a sandbox. Its name moves from another snapshot last.
-func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) (err error) {
+// environment of a sandbox, and with events. Its name moves from another snapshot last.
+func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string, events ...sandbox.Event) (err error) {
 	whole := *claim
 	claim.State, claim.Name = store.SnapshotSaving, ""
 	if err := c.Add(ctx, claim); err != nil {
@@ -54,7 +54,7 @@ func (c *Claims) Publish(ctx context.Context, claim *store.Snapshot, of string) 
 	whole.Version = claim.Version
 	if err = c.cfg.Store.Environments.Copy(ctx, claim.ID, of); err == nil {
 		*claim = whole
-		err = c.cfg.Store.Snapshots.Put(ctx, claim)
+		err = c.cfg.Store.Snapshots.Put(ctx, claim, events...)
 	}
 	if err != nil {
 		err = errors.Join(err, c.Drop(ctx, claim.ID))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rundlet/rundlet/runtime/orphan"
 	"github.com/rundlet/rundlet/runtime/step"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -41,7 +42,7 @@ type Store struct {
 type Snapshots interface {
 	Get(ctx context.Context, idOrName string) (store.Snapshot, error)
 	Add(ctx context.Context, n *store.Snapshot, c store.Counted) error
-	Put(ctx context.Context, n *store.Snapshot) error
+	Put(ctx context.Context, n *store.Snapshot, events ...sandbox.Event) error
 	Seal(ctx context.Context, id string, version int64, manifest string) error
 	Drop(ctx context.Context, id string, version int64) (last bool, err error)
 	Release(ctx context.Context, id string, version int64) error

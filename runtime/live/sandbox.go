@@ -29,6 +29,8 @@ type Sandbox struct {
 	// Moves reports changes of the state and the freshness, and Syncs has the sync of the checkout.
 	Moves Moves
 	Syncs Syncs
+	// Written is what was written last of the row.
+	Written Record
 
 	// traffic is when bytes went into or out of it last, in nanoseconds since 1970.
 	traffic atomic.Int64
@@ -67,7 +69,9 @@ type Sandbox struct {
 
 // New returns a sandbox with a row, which no set has yet.
 func New(row store.Sandbox) *Sandbox {
-	return &Sandbox{ID: row.ID, Life: newLock(), row: row, operations: map[*operation]struct{}{}}
+	sb := &Sandbox{ID: row.ID, Life: newLock(), row: row, operations: map[*operation]struct{}{}}
+	sb.Written.Note(row)
+	return sb
 }
 
 // Row returns a copy of the row.

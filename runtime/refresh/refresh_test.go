@@ -96,7 +96,7 @@ func (d *fullDisk) Get(context.Context, string) (store.Sandbox, error) {
 	return store.Sandbox{}, store.ErrNotFound
 }
 
-func (d *fullDisk) Put(_ context.Context, row *store.Sandbox) error {
+func (d *fullDisk) Put(_ context.Context, row *store.Sandbox, _ ...sandbox.Event) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.puts++

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/rundlet/rundlet/runtime/events"
 	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -16,28 +18,31 @@ import (
 type Store struct {
 	Sandboxes interface {
 		Get(ctx context.Context, id string) (store.Sandbox, error)
-		Put(ctx context.Context, row *store.Sandbox) error
+		Put(ctx context.Context, row *store.Sandbox, events ...sandbox.Event) error
 	}
 }
 
-// Writer writes the rows of live sandboxes. All fields are required and constant. Safe
+// Writer writes the rows of live sandboxes. All fields but Journal are required, and all are constant. Safe
 // for concurrent use.
 type Writer struct {
 	Store Store
 	// Here returns why a row is of another node or driver; nil if it is of this one.
 	Here func(store.Sandbox) error
-	Log  *slog.Logger
+	// Journal decides which events a change is; nil: none.
+	Journal *events.Journal
+	Log     *slog.Logger
 }
 
-// Put writes the row of a sandbox, as it was read from it and changed, and
-// gives the sandbox its new version. The caller holds sb.Life, which makes it the only
+// Put writes the row of a sandbox, as it was read from it and changed, with the events that
+// the change is, and gives the sandbox its new version. The caller holds sb.Life, which makes it the only
 // writer.
 //
 // store.ErrStale shows that there is another one. Nothing was written then, and no part
 // of the sandbox may be removed by the knowledge of the daemon: the call fails, its work
 // is undone, and the next start uses the row. Only a kill continues: see PutOver.
 func (w *Writer) Put(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) error {
-	err := w.Store.Sandboxes.Put(ctx, row)
+	change := w.Journal.Change(sb.Written.Last(), *row)
+	err := w.Store.Sandboxes.Put(ctx, row, change...)
 	if errors.Is(err, store.ErrStale) {
 		w.Log.Error("sandbox row was changed by another writer; operator action required", "sandbox_id", sb.ID, "version", row.Version)
 	}
@@ -45,6 +50,8 @@ func (w *Writer) Put(ctx context.Context, sb *live.Sandbox, row *store.Sandbox) 
 		return err
 	}
 	sb.SetVersion(row.Version)
+	sb.Written.Note(*row)
+	w.Journal.Wrote(change)
 	return nil
 }
 

@@ -21,7 +21,7 @@ func (t *table) Get(context.Context, string) (store.Sandbox, error) {
 	return *t.row, nil
 }
 
-func (t *table) Put(_ context.Context, row *store.Sandbox) error {
+func (t *table) Put(_ context.Context, row *store.Sandbox, _ ...sandbox.Event) error {
 	if t.row == nil && row.Version != 0 || t.row != nil && t.row.Version != row.Version {
 		return store.ErrStale
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/rundlet/rundlet/runtime/background"
 	"github.com/rundlet/rundlet/runtime/claim"
 	"github.com/rundlet/rundlet/runtime/end"
+	"github.com/rundlet/rundlet/runtime/events"
 	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/runtime/machine"
 	"github.com/rundlet/rundlet/runtime/orphan"
@@ -23,7 +24,7 @@ import (
 	"github.com/rundlet/rundlet/vm"
 )
 
-// Config holds the dependencies and settings of a Saver. All fields are required.
+// Config holds the dependencies and settings of a Saver. All fields but Journal are required.
 type Config struct {
 	Driver     vm.Runtime
 	Store      Store
@@ -37,6 +38,8 @@ type Config struct {
 	Steps      *step.Recorder
 	Background *background.Group
 	Notes      *recovery.Notes
+	// Journal decides which events a snapshot is; nil: none.
+	Journal *events.Journal
 	// Ready is closed when the daemon serves.
 	Ready <-chan struct{}
 	// Watch watches the machine that a sandbox has from now on.
@@ -48,7 +51,7 @@ type Config struct {
 type Store struct {
 	Snapshots interface {
 		Get(ctx context.Context, idOrName string) (store.Snapshot, error)
-		Put(ctx context.Context, n *store.Snapshot) error
+		Put(ctx context.Context, n *store.Snapshot, events ...sandbox.Event) error
 	}
 	Environments interface {
 		Copy(ctx context.Context, to, from string) error

@@ -37,12 +37,12 @@ func (v *Saver) Capture(ctx context.Context, sb *live.Sandbox, change func(*stor
 	snap = v.cfg.Claims.Claim(row, claim.KindSnapshot)
 	change(&snap)
 	defer v.cfg.Held.Hold(snap.ID)()
-	return snap, fault.ClassifySave(sb.ID, live.BrokenOff(ctx, v.save(ctx, &snap)))
+	return snap, fault.ClassifySave(sb.ID, live.BrokenOff(ctx, v.save(ctx, row, &snap)))
 }
 
 // save takes the snapshot of a running sandbox that a claim is for. The caller
 // holds the sandbox's life.
-func (v *Saver) save(ctx context.Context, snap *store.Snapshot) (err error) {
+func (v *Saver) save(ctx context.Context, row store.Sandbox, snap *store.Snapshot) (err error) {
 	ctx, done := v.cfg.Steps.Stage(ctx, latency.SnapshotSave, slog.String("sandbox", snap.VMID), slog.String("kind", snap.Kind))
 	defer func() { done(err) }()
 	name := snap.Name
@@ -70,9 +70,11 @@ func (v *Saver) save(ctx context.Context, snap *store.Snapshot) (err error) {
 		return err
 	}
 	snap.Name = name
-	if err := v.cfg.Claims.Saved(ctx, snap); err != nil {
+	checkpoint := v.cfg.Journal.Checkpoint(row, *snap)
+	if err := v.cfg.Claims.Saved(ctx, snap, checkpoint...); err != nil {
 		return err
 	}
+	v.cfg.Journal.Wrote(checkpoint)
 	_ = v.cfg.Steps.At(step.SnapshotOutcome)
 	if snap.Kind != claim.KindFork {
 		v.cfg.Claims.Seal(*snap)
@@ -102,9 +104,11 @@ func (v *Saver) share(ctx context.Context, row store.Sandbox, change func(*store
 		}
 	}
 	defer v.cfg.Held.Hold(snap.ID)()
-	if err := v.cfg.Claims.Publish(ctx, &snap, row.ID); err != nil {
+	checkpoint := v.cfg.Journal.Checkpoint(row, snap)
+	if err := v.cfg.Claims.Publish(ctx, &snap, row.ID, checkpoint...); err != nil {
 		return snap, err
 	}
+	v.cfg.Journal.Wrote(checkpoint)
 	if sealed == "" && snap.Kind != claim.KindFork {
 		v.cfg.Claims.Seal(snap)
 	}

@@ -113,10 +113,7 @@ func (b Build) put(ctx context.Context, tx *sql.Tx) error {
 	}
 	res, err := tx.ExecContext(ctx, query, b.ID, b.TemplateID, b.State, string(tags), b.Step, b.Message, b.VCPUs, b.MemoryMiB, b.DiskMiB,
 		b.SnapshotID, b.KeyID, table.Micros(b.CreatedAt), table.Micros(b.FinishedAt), b.LogID, b.Version)
-	if err == nil {
-		err = table.Changed(res)
-	}
-	return err
+	return table.Changed(res, err)
 }
 
 // PutLog keeps a log, which goes with the last build that has it. It is on the disk with the next change that is.
@@ -191,7 +188,7 @@ func (s Tables) Untag(ctx context.Context, templateID string, tags []string) err
 // SetPublic notes whether a template is public; table.ErrNotFound.
 func (s Tables) SetPublic(ctx context.Context, templateID string, public bool) error {
 	res, err := s.db.Exec(ctx, `UPDATE built_templates SET public = ? WHERE id = ?`, public, templateID)
-	if err == nil && errors.Is(table.Changed(res), table.ErrStale) {
+	if err = table.Changed(res, err); errors.Is(err, table.ErrStale) {
 		err = table.ErrNotFound
 	}
 	if err != nil {

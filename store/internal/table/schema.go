@@ -23,10 +23,12 @@ import (
 //	10 templates that clients build
 //	11 the freshness of checkouts
 //	12 snapshots that came from other nodes
+//	13 how many machines of a template are kept warm
+//	14 events of sandboxes
 //
 // A program refuses a database of a higher number (ErrNewer), and migrates one of a
 // lower number when a daemon opens it. There is no way back but a backup.
-const Schema = 13
+const Schema = 14
 
 var (
 	// ErrNewer: the schema is that of a newer program.

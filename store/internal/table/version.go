@@ -19,8 +19,11 @@ import (
 // lock held. So ErrStale shows a defect, or a hand in the database.
 var ErrStale = errors.New("the row was changed by another writer")
 
-// Changed is ErrStale if a statement changed no row.
-func Changed(res sql.Result) error {
+// Changed is the error of a statement, or ErrStale if it changed no row.
+func Changed(res sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
 	n, err := res.RowsAffected()
 	if err == nil && n == 0 {
 		return ErrStale

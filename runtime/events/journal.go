@@ -1,0 +1,157 @@
+// Package events has the events of sandboxes: it decides which ones a change of a row is, hands them out in pages and as they come, and
+// removes old ones. It writes no row: an event is written with the row that it is about. It may import sandbox,
+// store, runtime/fault and runtime/live.
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/fault"
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/store/journal"
+)
+
+const (
+	// TrimInterval is how often old events are removed.
+	TrimInterval = time.Minute
+	// Gather is how long AwaitEvents waits after a new event for more, so that many events are few reads.
+	Gather = 50 * time.Millisecond
+)
+
+// Config holds the dependencies and settings of a Journal. All fields are required.
+type Config struct {
+	Store Store
+	// Silent: no change is an event.
+	Silent bool
+	Bounds journal.Bounds
+	// Life ends when the daemon closes.
+	Life context.Context
+	Log  *slog.Logger
+}
+
+// Store is the table of events.
+type Store interface {
+	Page(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error)
+	Newest(ctx context.Context) (int64, error)
+	Position(ctx context.Context, id string) (int64, error)
+	Trim(ctx context.Context, now time.Time, b journal.Bounds) (removed int64, err error)
+}
+
+// Journal is the journal of a node. Safe for concurrent use.
+type Journal struct {
+	cfg  Config
+	mu   sync.Mutex
+	next chan struct{} // closed by the next event; nil if no call waits
+}
+
+// New returns a Journal.
+func New(cfg Config) *Journal { return &Journal{cfg: cfg} }
+
+// Change returns the events that a row is which is about to be written, where another was before. For a nil Journal there are none.
+func (j *Journal) Change(was live.Written, row store.Sandbox) []sandbox.Event {
+	if j == nil || j.cfg.Silent {
+		return nil
+	}
+	return changes(was, row, time.Now())
+}
+
+// Checkpoint returns the events that a snapshot of a sandbox is which is about to be complete, as Change does.
+func (j *Journal) Checkpoint(row store.Sandbox, snap store.Snapshot) []sandbox.Event {
+	if j == nil || j.cfg.Silent {
+		return nil
+	}
+	return checkpoint(row, snap, time.Now())
+}
+
+// Wrote wakes the calls that wait for events, after some were written. Of none it does nothing.
+func (j *Journal) Wrote(events []sandbox.Event) {
+	if len(events) == 0 {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.next != nil {
+		close(j.next)
+		j.next = nil
+	}
+}
+
+func (j *Journal) awaited() <-chan struct{} {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.next == nil {
+		j.next = make(chan struct{})
+	}
+	return j.next
+}
+
+// Events returns a page of events.
+func (j *Journal) Events(ctx context.Context, f sandbox.EventFilter) ([]sandbox.Event, error) {
+	events, err := j.cfg.Store.Page(ctx, f, 0)
+	return events, fault.Classify(err)
+}
+
+// EventPosition returns where in the journal an event is, or was, by its id, or the end of the journal if that is empty;
+// sandbox.ErrInvalid if no event has it.
+func (j *Journal) EventPosition(ctx context.Context, id string) (position int64, err error) {
+	if id == "" {
+		position, err = j.cfg.Store.Newest(ctx)
+	} else {
+		position, err = j.cfg.Store.Position(ctx, id)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, fmt.Errorf("%w: no event has the id %.64q", sandbox.ErrInvalid, id)
+	}
+	return position, fault.Classify(err)
+}
+
+// AwaitEvents returns the oldest events after a position that match, at most f.Limit. If there are none it waits for them until ctx
+// ends, whose cause it returns then; sandbox.ErrUnavailable if the daemon closes.
+func (j *Journal) AwaitEvents(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error) {
+	f.Ascending, f.Offset = true, 0
+	for {
+		next := j.awaited() // Before the read, so that none comes between the two.
+		events, err := j.cfg.Store.Page(ctx, f, after)
+		if err != nil && ctx.Err() == nil {
+			return nil, fault.Classify(err)
+		}
+		if len(events) > 0 {
+			return events, nil
+		}
+		if err := j.wait(ctx, next); err != nil {
+			return nil, err
+		}
+		more := make(chan struct{})
+		timer := time.AfterFunc(Gather, func() { close(more) })
+		err = j.wait(ctx, more)
+		timer.Stop()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (j *Journal) wait(ctx context.Context, until <-chan struct{}) error {
+	select {
+	case <-until:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-j.cfg.Life.Done():
+		return fmt.Errorf("%w: the server ends", sandbox.ErrUnavailable)
+	}
+}
+
+// Trim removes old events.
+func (j *Journal) Trim(ctx context.Context) {
+	if _, err := j.cfg.Store.Trim(ctx, time.Now(), j.cfg.Bounds); err != nil && ctx.Err() == nil {
+		j.cfg.Log.Warn("could not remove old events; will retry", "error", err)
+	}
+}

@@ -1,0 +1,169 @@
+package events
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+	"github.com/rundlet/rundlet/store/journal"
+)
+
+// table is a table of events in memory. It can fail.
+type table struct {
+	mu     sync.Mutex
+	events []sandbox.Event
+	reads  int
+	fail   error
+}
+
+func (t *table) add(ids ...string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range ids {
+		t.events = append(t.events, sandbox.Event{Position: int64(len(t.events) + 1), ID: id})
+	}
+}
+
+func (t *table) Page(_ context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reads++
+	page := t.events[min(int(after), len(t.events)):]
+	return page[:min(len(page), f.Limit)], t.fail
+}
+
+func (t *table) Newest(context.Context) (int64, error) { return int64(len(t.events)), t.fail }
+
+func (t *table) Position(_ context.Context, id string) (int64, error) {
+	for _, e := range t.events {
+		if e.ID == id {
+			return e.Position, t.fail
+		}
+	}
+	return 0, store.ErrNotFound
+}
+
+func (t *table) Trim(context.Context, time.Time, journal.Bounds) (int64, error) { return 0, t.fail }
+
+func TestManyEventsAreFewReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &table{}
+		j := New(Config{Store: db, Life: t.Context()})
+		got := make(chan []sandbox.Event, 1)
+		go func() {
+			events, err := j.AwaitEvents(t.Context(), sandbox.EventFilter{Limit: 100}, 0)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- events
+		}()
+		synctest.Wait()
+		for range 50 {
+			db.add("x")
+			j.Wrote([]sandbox.Event{{}})
+			synctest.Wait()
+		}
+		if events := <-got; len(events) != 50 || db.reads != 2 {
+			t.Errorf("%d events in %d reads", len(events), db.reads)
+		}
+	})
+}
+
+// An event that is written between a read and the wait is not waited for.
+func TestNoEventIsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &table{}
+		j := New(Config{Store: db, Life: t.Context()})
+		next := j.awaited()
+		db.add("x")
+		j.Wrote([]sandbox.Event{{}})
+		select {
+		case <-next:
+		default:
+			t.Error("it does not wake a call that waits already")
+		}
+		if events, err := j.AwaitEvents(t.Context(), sandbox.EventFilter{Limit: 1}, 0); err != nil || len(events) != 1 {
+			t.Errorf("%v, %v", events, err)
+		}
+	})
+}
+
+func TestAWaitEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := errors.New("the client is gone")
+		for name, c := range map[string]struct {
+			end  func(client context.CancelCauseFunc, daemon context.CancelFunc, db *table)
+			want error
+		}{
+			"with its client": {func(client context.CancelCauseFunc, _ context.CancelFunc, _ *table) { client(gone) }, gone},
+			"with the daemon": {func(_ context.CancelCauseFunc, daemon context.CancelFunc, _ *table) { daemon() }, sandbox.ErrUnavailable},
+			"with the disk": {func(_ context.CancelCauseFunc, _ context.CancelFunc, db *table) {
+				db.mu.Lock()
+				defer db.mu.Unlock()
+				db.fail = store.ErrFull
+			}, sandbox.ErrDiskFull},
+		} {
+			db := &table{}
+			life, daemon := context.WithCancel(t.Context())
+			ctx, client := context.WithCancelCause(t.Context())
+			j := New(Config{Store: db, Life: life})
+			ended := make(chan error, 1)
+			go func() {
+				_, err := j.AwaitEvents(ctx, sandbox.EventFilter{Limit: 1}, 0)
+				ended <- err
+			}()
+			synctest.Wait()
+			c.end(client, daemon, db)
+			j.Wrote([]sandbox.Event{{}}) // And it is waked at the same time.
+			if err := <-ended; !errors.Is(err, c.want) {
+				t.Errorf("%s: %v, want %v", name, err, c.want)
+			}
+			daemon()
+			client(nil)
+		}
+	})
+}
+
+func TestPositionsOfEvents(t *testing.T) {
+	db := &table{}
+	db.add("a", "b", "c")
+	j := New(Config{Store: db, Life: t.Context()})
+	for id, want := range map[string]int64{"": 3, "b": 2} {
+		if got, err := j.EventPosition(t.Context(), id); err != nil || got != want {
+			t.Errorf("%q: %d, %v", id, got, err)
+		}
+	}
+	if _, err := j.EventPosition(t.Context(), "d"); !errors.Is(err, sandbox.ErrInvalid) {
+		t.Errorf("one that is not there: %v", err)
+	}
+}
+
+func TestATrimThatFailsIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	db := &table{fail: errors.New("disk I/O error")}
+	j := New(Config{Store: db, Life: t.Context(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	j.Trim(t.Context())
+	if !strings.Contains(log.String(), "disk I/O error") {
+		t.Errorf("%q", log.String())
+	}
+}
+
+func TestNoJournalHasNoEvents(t *testing.T) {
+	row := store.Sandbox{State: sandbox.StateRunning}
+	var none *Journal
+	for _, j := range []*Journal{none, New(Config{Silent: true})} {
+		if got := append(j.Change(live.Written{}, row), j.Checkpoint(row, store.Snapshot{Kind: "snapshot"})...); len(got) > 0 {
+			t.Errorf("%v", got)
+		}
+		j.Wrote(nil)
+	}
+}
