@@ -204,6 +204,10 @@ var provocations = map[string]func(n *node, generation string) refused{
 		n.server.control.Bodies.Budget = quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", strings.Repeat(" ", exchange.FreeBody)+`{"templateID":"base"}`)
 	},
+	"too many event streams": func(n *node, _ string) refused {
+		n.server.control.Events.MostOfOne = 0
+		return refused{method: "GET", path: "/events/stream"}
+	},
 	"too many responses kept": func(n *node, v string) refused {
 		n.server.control.Answers.Own, n.server.control.Answers.Shared = quota.NewBudget(0, 0), quota.NewBudget(0, 0)
 		return post(v+"/sandboxes", `{"templateID":"base"}`, "Idempotency-Key", "k")

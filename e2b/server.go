@@ -134,6 +134,13 @@ func (s *Server) Close() {
 	}
 }
 
+// endStreams ends what would last until requests are broken off, and whose clients can go on elsewhere or later.
+func (s *Server) endStreams() {
+	if s.startup.over() {
+		s.control.Events.EndStreams()
+	}
+}
+
 // ServeHTTP routes requests to the data plane or the control plane.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handlers.begin()
@@ -240,7 +247,11 @@ func (s *Server) serveControl(w http.ResponseWriter, r *http.Request) {
 		}
 		noteKey(w, key)
 		s.conns.Raise(r.Context(), conns.Keyed)
-		r = r.WithContext(exchange.WithKey(r.Context(), key.ID))
+		asked := r
+		r = r.WithContext(exchange.WithRecheck(exchange.WithKey(r.Context(), key.ID), func() bool {
+			_, err := s.callers.verify(asked.Context(), apiKey(asked))
+			return !errors.Is(err, ErrBadKey)
+		}))
 	}
 	s.control.ServeHTTP(w, r)
 }
@@ -286,6 +297,7 @@ func (s *Server) ServeTLS(ctx context.Context, ln net.Listener, config *tls.Conf
 		ConnState:         s.conns.Changed,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
+	srv.RegisterOnShutdown(s.endStreams)
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(s.conns.Listener(ln, config)) }()
 	select {

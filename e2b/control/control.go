@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/control/events"
 	"github.com/rundlet/rundlet/e2b/control/templates"
 	"github.com/rundlet/rundlet/e2b/dataplane"
 	"github.com/rundlet/rundlet/e2b/internal/exchange"
@@ -62,6 +63,8 @@ type Plane struct {
 	Bodies  *exchange.Bodies
 	// Uploads checks the links of uploads, which have no key.
 	Uploads *uploads.Uploads
+	// Events are the operations on events, whose streams are bounded.
+	Events *events.Operations
 
 	mux   *router
 	reply exchange.Replier
@@ -77,7 +80,9 @@ func New(cfg Config, runtime Runtime, proxy *dataplane.Proxy) *Plane {
 		reply:   exchange.Replier{Log: cfg.Log},
 	}
 	c.Uploads.Max = cmp.Or(cfg.MaxUpload, uploads.DefaultMax)
+	c.Events = events.New(runtime, c.reply)
 	o := &operations{
+		Events:     c.Events,
 		Operations: templates.New(runtime, c.Uploads, cfg.Base, c.Answers, c.Bodies, c.reply),
 
 		runtime:   runtime,

@@ -5,16 +5,21 @@ import (
 	"net/http"
 
 	"github.com/rundlet/rundlet/api/gen/openapi"
+	"github.com/rundlet/rundlet/e2b/control/events"
 	"github.com/rundlet/rundlet/e2b/control/templates"
 	"github.com/rundlet/rundlet/e2b/internal/exchange"
 	"github.com/rundlet/rundlet/e2b/internal/idempotency"
 	"github.com/rundlet/rundlet/e2b/internal/wire"
 )
 
+// Events are the operations on events.
+type Events = events.Operations
+
 // operations are those of the API: one method for each of api/openapi.yaml, which reads the
 // request, asks the runtime, and answers. It is safe for concurrent use.
 type operations struct {
 	*templates.Operations
+	*Events
 
 	runtime   Runtime
 	metrics   MetricsReader

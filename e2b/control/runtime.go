@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rundlet/rundlet/e2b/control/events"
 	"github.com/rundlet/rundlet/e2b/control/templates"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -12,6 +13,7 @@ import (
 // concurrent use and return the error classes of package sandbox.
 type Runtime interface {
 	templates.Runtime
+	events.Runtime
 	// Create returns when the sandbox answers, or with an error and nothing
 	// left behind.
 	Create(ctx context.Context, req sandbox.CreateRequest) (sandbox.Sandbox, error)

@@ -4,11 +4,25 @@ package exchange
 
 import "context"
 
-type keyIDKey struct{}
+type (
+	keyIDKey   struct{}
+	recheckKey struct{}
+)
 
 // WithKey is the context of a request that was made with an API key.
 func WithKey(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, keyIDKey{}, id)
+}
+
+// WithRecheck is the context of a request whose key can be checked again, by valid.
+func WithRecheck(ctx context.Context, valid func() bool) context.Context {
+	return context.WithValue(ctx, recheckKey{}, valid)
+}
+
+// StillValid reports whether the key of a request that lasts is valid still.
+func StillValid(ctx context.Context) bool {
+	valid, ok := ctx.Value(recheckKey{}).(func() bool)
+	return !ok || valid()
 }
 
 // KeyID is the API key that made the request.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rundlet/rundlet/e2b/internal/fakeruntime/fakebuilds"
+	"github.com/rundlet/rundlet/e2b/internal/fakeruntime/fakeevents"
 	"github.com/rundlet/rundlet/envd"
 	"github.com/rundlet/rundlet/sandbox"
 )
@@ -24,6 +25,8 @@ import (
 type Runtime struct {
 	// Builds are the templates.
 	fakebuilds.Builds
+	// Journal has the events.
+	fakeevents.Journal
 
 	// Started and Printed count the observations of the data plane.
 	Started, Printed atomic.Int32
@@ -36,15 +39,14 @@ type Runtime struct {
 	Room int
 	// Transitions are the pauses and resumes. A test may use it at any time.
 	Transitions Transitions
-
-	mu        sync.Mutex
-	err       error
-	sandboxes map[string]*entry
-	started   int
-	dials     int
-	requests  []sandbox.CreateRequest
-	snapshots snapshots
-	changed   chan struct{} // closed by the next Edit; may be nil
+	mu          sync.Mutex
+	err         error
+	sandboxes   map[string]*entry
+	started     int
+	dials       int
+	requests    []sandbox.CreateRequest
+	snapshots   snapshots
+	changed     chan struct{} // closed by the next Edit; may be nil
 }
 
 type entry struct {
@@ -140,6 +142,7 @@ func (f *Runtime) Edit(id string, change func(*sandbox.Sandbox)) {
 // Fail makes every method but Dial return err; nil ends that.
 func (f *Runtime) Fail(err error) {
 	f.Builds.Fail(err)
+	f.Journal.Break(err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err

@@ -129,6 +129,8 @@ var (
 		Text: "too many large request bodies are being sent; try again in a moment"})
 	TooManyUploads = add(Row{Name: "too many uploads", Status: http.StatusTooManyRequests,
 		Text: "too many files of builds are being sent; try again in a moment"})
+	TooManyEventStreams = add(Row{Name: "too many event streams", Status: http.StatusServiceUnavailable,
+		Text: "too many streams of events are open, on this server or of this API key; close some of them, or try again later"})
 	TooManyAnswers = add(Row{Name: "too many responses kept", Status: http.StatusTooManyRequests,
 		Text: "too many responses to requests with an Idempotency-Key are kept for this API key; try again later, or without an Idempotency-Key"})
 	Pressure = add(Row{Name: "pressure", Status: http.StatusServiceUnavailable,

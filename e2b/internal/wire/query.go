@@ -11,7 +11,7 @@ import (
 
 // listParameters are the parameters of the API that are lists. The protocol has them
 // joined by commas; clients also send them repeated.
-var listParameters = []string{"state", "sandbox_ids"}
+var listParameters = []string{"state", "sandbox_ids", "types"}
 
 // ReadQuery checks the query of a request, and gives it the one form that the
 // generated code reads: a list is joined by commas and has each value once, and a

@@ -1,0 +1,67 @@
+// Package sse writes server-sent events: a response that goes on, with an id for each message so that the client can go on after the last
+// one that it has. It imports the standard library only.
+package sse
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// retry is when a browser asks again, in milliseconds.
+const retry = 1000
+
+// writeTime is how long a client may take to read what is written at once: one that is slower is cut. Tests shorten it.
+var writeTime = 10 * time.Second
+
+// Stream is a response of server-sent events. It is for one goroutine.
+type Stream struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+// Begin begins a stream. Its caller calls End.
+func Begin(w http.ResponseWriter) (*Stream, error) {
+	s := &Stream{w, http.NewResponseController(w)}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // For proxies that would wait for more.
+	w.WriteHeader(http.StatusOK)
+	return s, s.write(fmt.Appendf(nil, "retry: %d\n\n", retry))
+}
+
+// Message is one message: its id has no line breaks, and Data is written as JSON.
+type Message struct {
+	ID   string
+	Data any
+}
+
+// Send sends messages. After an error the client has some part of them, and the stream is over.
+func (s *Stream) Send(messages []Message) error {
+	var out []byte
+	for _, m := range messages {
+		data, err := json.Marshal(m.Data) // It has no line breaks.
+		if err != nil {
+			return err
+		}
+		out = fmt.Appendf(out, "id: %s\ndata: %s\n\n", m.ID, data)
+	}
+	return s.write(out)
+}
+
+// KeepAlive shows to the client, and to proxies, that the stream is not over.
+func (s *Stream) KeepAlive() error { return s.write([]byte(": keep-alive\n\n")) }
+
+// End ends the stream. The connection can be used again.
+func (s *Stream) End() { _ = s.rc.SetWriteDeadline(time.Time{}) }
+
+func (s *Stream) write(b []byte) error {
+	// A recorder in a test has no deadline, and does not block either.
+	_ = s.rc.SetWriteDeadline(time.Now().Add(writeTime))
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	return s.rc.Flush()
+}
