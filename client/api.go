@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -185,6 +186,24 @@ func (a API) http() *http.Client {
 
 // maxReply bounds a reply of the REST API; a page of sandboxes is the largest.
 const maxReply = 32 << 20
+
+// Open sends a GET request with a header, and returns the response with its body, which the caller reads and closes; *Error
+// if the server refused it.
+func Open(ctx context.Context, a API, path string, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.URL, "/")+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, header)
+	req.Header.Set("X-API-Key", a.Key)
+	resp, err := a.http().Do(req)
+	if err != nil || resp.StatusCode < 300 {
+		return resp, err
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxReply)) // The status says what happened.
+	return nil, refused(resp, body)
+}
 
 // call returns the response with its body read.
 func (a API) call(ctx context.Context, method, path string, body, into any) (*http.Response, error) {
