@@ -242,6 +242,16 @@ func (n *fakeNetwork) internet(id string) bool {
 	return n.leased[id].Equal(egress.Everything)
 }
 
+// refuse makes a list of what a leased slot was refused.
+func (n *fakeNetwork) refuse(id string, list ...sandbox.Refusal) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.refused == nil {
+		n.refused = map[string][]sandbox.Refusal{}
+	}
+	n.refused[id] = list
+}
+
 func (n *fakeNetwork) Refused(id string) ([]sandbox.Refusal, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -57,6 +57,8 @@ func (f *fixture) wantJournal() {
 			ok, next = running || paused, sandbox.StateKilled
 		case sandbox.EventUpdated:
 			ok = running
+		case sandbox.EventDenied:
+			ok = true // It may be written a moment after the end.
 		case sandbox.EventCheckpointed:
 			ok = running || paused
 			var data struct {
@@ -219,6 +221,20 @@ func TestALostSandboxIsAnEventOfTheNextStart(t *testing.T) {
 	if len(events) != 2 || events[1].Type != sandbox.EventKilled || !strings.HasPrefix(string(events[1].Data), `{"reason":"lost: `) {
 		t.Errorf("%v", events)
 	}
+}
+
+func TestWhatASandboxIsRefusedIsAnEvent(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create(long)
+	f.network.refuse(f.row(sb.ID).SlotID, sandbox.Refusal{Proto: "tcp", Address: "1.1.1.1", Port: 25, Count: 4})
+	for range 2 {
+		f.rt.LookForDenied(t.Context())
+	}
+	events := f.eventsOf(sb.ID)
+	if len(events) != 2 || events[1].Type != sandbox.EventDenied || string(events[1].Data) != `{"protocol":"tcp","address":"1.1.1.1","port":25,"count":4,"destinations":1}` || events[1].ExecutionID != events[0].ExecutionID {
+		t.Errorf("%+v", events)
+	}
+	f.wantJournal()
 }
 
 // What a reader of the journal gets, one after the other, is all of it, each once.

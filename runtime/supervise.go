@@ -10,7 +10,6 @@ import (
 	"github.com/rundlet/rundlet/policy/pageout"
 	"github.com/rundlet/rundlet/policy/pressure"
 	"github.com/rundlet/rundlet/policy/reconcile"
-	"github.com/rundlet/rundlet/runtime/events"
 	"github.com/rundlet/rundlet/runtime/pager"
 	"github.com/rundlet/rundlet/runtime/supervise"
 	"github.com/rundlet/rundlet/runtime/template"
@@ -72,7 +71,7 @@ func startLoops(r *Runtime) {
 	r.background.Every(s.Hygiene, r.cleaner.Clean)
 	r.background.Every(s.Host, r.templates.Refresh)
 	r.background.Every(pager.Interval, func(ctx context.Context) { r.pager.Look(ctx, false) })
-	r.background.Every(events.TrimInterval, r.Trim)
+	r.Journal.Run(r.background.Every)
 	if s.Sample != nil {
 		r.background.Every(s.Pressure, func(context.Context) { r.host.Look(time.Now()) })
 	}

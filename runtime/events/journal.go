@@ -28,6 +28,9 @@ const (
 // Config holds the dependencies and settings of a Journal. All fields are required.
 type Config struct {
 	Store Store
+	// Live are the sandboxes of the node, and Refused is what a network slot was refused, the latest first.
+	Live    *live.Set
+	Refused func(slotID string) ([]sandbox.Refusal, error)
 	// Silent: no change is an event.
 	Silent bool
 	Bounds journal.Bounds
@@ -41,6 +44,7 @@ type Store interface {
 	Page(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error)
 	Newest(ctx context.Context) (int64, error)
 	Position(ctx context.Context, id string) (int64, error)
+	Write(ctx context.Context, events []sandbox.Event) error
 	Trim(ctx context.Context, now time.Time, b journal.Bounds) (removed int64, err error)
 }
 
@@ -49,10 +53,22 @@ type Journal struct {
 	cfg  Config
 	mu   sync.Mutex
 	next chan struct{} // closed by the next event; nil if no call waits
+
+	denials denials
 }
 
 // New returns a Journal.
-func New(cfg Config) *Journal { return &Journal{cfg: cfg} }
+func New(cfg Config) *Journal {
+	return &Journal{cfg: cfg, denials: denials{reported: map[string]reported{}}}
+}
+
+// Run does what the journal has to do now and then, by every, which calls a function at an interval.
+func (j *Journal) Run(every func(time.Duration, func(context.Context))) {
+	every(TrimInterval, j.Trim)
+	if !j.cfg.Silent {
+		every(DeniedInterval, j.LookForDenied)
+	}
+}
 
 // Change returns the events that a row is which is about to be written, where another was before. For a nil Journal there are none.
 func (j *Journal) Change(was live.Written, row store.Sandbox) []sandbox.Event {

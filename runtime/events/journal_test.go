@@ -41,6 +41,15 @@ func (t *table) Page(_ context.Context, f sandbox.EventFilter, after int64) ([]s
 	return page[:min(len(page), f.Limit)], t.fail
 }
 
+func (t *table) Write(_ context.Context, events []sandbox.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fail == nil {
+		t.events = append(t.events, events...)
+	}
+	return t.fail
+}
+
 func (t *table) Newest(context.Context) (int64, error) { return int64(len(t.events)), t.fail }
 
 func (t *table) Position(_ context.Context, id string) (int64, error) {

@@ -1,0 +1,157 @@
+package events
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rundlet/rundlet/runtime/live"
+	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/store"
+)
+
+// world has sandboxes, and what their slots were refused.
+type world struct {
+	*Journal
+	db      *table
+	refused map[string][]sandbox.Refusal
+	log     bytes.Buffer
+}
+
+func newWorld(t *testing.T, sandboxes ...string) *world {
+	w := &world{db: &table{}, refused: map[string][]sandbox.Refusal{}}
+	set := live.NewSet()
+	for _, id := range sandboxes {
+		set.Know(live.New(store.Sandbox{ID: id, State: sandbox.StateRunning, SlotID: "slot-" + id, StartedAt: now}), nil)
+	}
+	w.Journal = New(Config{Store: w.db, Live: set, Life: t.Context(), Log: slog.New(slog.NewTextHandler(&w.log, nil)), Refused: func(slot string) ([]sandbox.Refusal, error) {
+		if list, ok := w.refused[slot]; ok {
+			return list, nil
+		}
+		return nil, errors.New("not leased")
+	}})
+	return w
+}
+
+// look looks once, and returns what was written.
+func (w *world) look(t *testing.T) (out []string) {
+	t.Helper()
+	before := len(w.db.events)
+	w.LookForDenied(t.Context())
+	for _, e := range w.db.events[before:] {
+		if e.Type != sandbox.EventDenied {
+			t.Errorf("%+v", e)
+		}
+		out = append(out, e.SandboxID+" "+string(e.Data))
+	}
+	return out
+}
+
+// refusal is a destination that was refused; more often is later.
+func refusal(address string, port uint16, count int) sandbox.Refusal {
+	return sandbox.Refusal{Proto: "tcp", Address: address, Port: port, Count: count, Last: now.Add(time.Duration(count) * time.Second)}
+}
+
+func TestADenialStandsForThoseOfItsSecond(t *testing.T) {
+	w := newWorld(t, "i1")
+	name := sandbox.Refusal{Proto: "dns", Name: "a.example", Count: 2, Last: now.Add(time.Minute)}
+	for i, step := range []struct {
+		refused []sandbox.Refusal
+		want    string
+	}{
+		{nil, ""},
+		{[]sandbox.Refusal{refusal("1.1.1.1", 443, 3)}, `i1 {"protocol":"tcp","address":"1.1.1.1","port":443,"count":3,"destinations":1}`},
+		{[]sandbox.Refusal{refusal("1.1.1.1", 443, 3)}, ""},
+		{[]sandbox.Refusal{name, refusal("1.1.1.1", 443, 8)}, `i1 {"protocol":"dns","name":"a.example","count":7,"destinations":2}`},
+		{[]sandbox.Refusal{refusal("1.1.1.1", 443, 9), name}, `i1 {"protocol":"tcp","address":"1.1.1.1","port":443,"count":1,"destinations":1}`},
+		{[]sandbox.Refusal{refusal("1.1.1.1", 443, 2)}, `i1 {"protocol":"tcp","address":"1.1.1.1","port":443,"count":2,"destinations":1}`}, // It was forgotten meanwhile.
+	} {
+		w.refused["slot-i1"] = step.refused
+		if got := strings.Join(w.look(t), "; "); got != step.want {
+			t.Errorf("step %d: %s, want %s", i, got, step.want)
+		}
+	}
+	// After a resume it has another slot, which begins anew.
+	sb, _ := w.cfg.Live.Find("i1")
+	sb.Update(func(row *store.Sandbox) { row.SlotID = "slot-other" })
+	w.refused["slot-other"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 2)}
+	if got := w.look(t); len(got) != 1 || !strings.Contains(got[0], `"count":2`) {
+		t.Errorf("in another slot: %v", got)
+	}
+	sb.Update(func(row *store.Sandbox) { row.State = sandbox.StatePaused })
+	w.refused["slot-other"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 5)}
+	if got := w.look(t); len(got) > 0 {
+		t.Errorf("of one that is paused: %v", got)
+	}
+	w.cfg.Live.Remove(sb)
+	w.look(t)
+	if len(w.denials.reported) > 0 {
+		t.Errorf("it knows %v of one that is gone", w.denials.reported)
+	}
+}
+
+// However many sandboxes are refused something, few events are written at a time, and each gets its turn.
+func TestDenialsAreBoundedAndLoseNothing(t *testing.T) {
+	var ids []string
+	for i := range 35 {
+		ids = append(ids, fmt.Sprint("i", i))
+	}
+	w := newWorld(t, ids...)
+	for _, id := range ids {
+		w.refused["slot-"+id] = []sandbox.Refusal{refusal("1.1.1.1", 443, 7)}
+	}
+	reported := map[string]int{}
+	for _, want := range []int{10, 10, 10, 5, 0} {
+		got := w.look(t)
+		if len(got) != want {
+			t.Errorf("%d events, want %d", len(got), want)
+		}
+		for _, e := range got {
+			reported[e]++
+		}
+	}
+	if len(reported) != len(ids) {
+		t.Errorf("%d of %d sandboxes: %v", len(reported), len(ids), reported)
+	}
+}
+
+func TestADenialThatCannotBeWrittenComesLater(t *testing.T) {
+	w := newWorld(t, "i1")
+	w.refused["slot-i1"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 3)}
+	w.db.fail = store.ErrFull
+	for range 3 {
+		if got := w.look(t); len(got) > 0 {
+			t.Errorf("%v", got)
+		}
+	}
+	if n := strings.Count(w.log.String(), "could not write"); n != 1 {
+		t.Errorf("logged %d times: %s", n, w.log.String())
+	}
+	w.db.fail = nil
+	if got := w.look(t); len(got) != 1 || !strings.Contains(got[0], `"count":3`) {
+		t.Errorf("%v", got)
+	}
+}
+
+// BenchmarkLookForDenied is a look at 1,000 sandboxes that were refused much, and nothing lately.
+func BenchmarkLookForDenied(b *testing.B) {
+	var list []sandbox.Refusal
+	for i := range 64 {
+		list = append(list, refusal(fmt.Sprint("1.1.1.", i), 443, 7))
+	}
+	set := live.NewSet()
+	for i := range 1000 {
+		set.Know(live.New(store.Sandbox{ID: fmt.Sprint("i", i), State: sandbox.StateRunning, SlotID: "s", Metadata: map[string]string{"a": "b"}}), nil)
+	}
+	j := New(Config{Store: &table{}, Live: set, Refused: func(string) ([]sandbox.Refusal, error) { return list, nil }})
+	for range 101 {
+		j.LookForDenied(b.Context())
+	}
+	for b.Loop() {
+		j.LookForDenied(b.Context())
+	}
+}
