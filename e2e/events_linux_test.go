@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,10 +30,11 @@ func TestEventsOutliveCrashes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	end := sync.OnceFunc(func() {
 		follow.Process.Kill()
 		follow.Wait()
-	}()
+	})
+	defer end()
 	followed := make(chan events.Event, 100)
 	go func() {
 		defer close(followed)
@@ -112,9 +114,10 @@ func TestEventsOutliveCrashes(t *testing.T) {
 	if last := list[len(list)-1]; !strings.Contains(string(last.Data), `"killed by request"`) {
 		t.Errorf("it was killed for %s", last.Data)
 	}
+	end()
+	for e := range followed {
+		t.Errorf("and %+v", e)
+	}
 	before.await(t, dir)
 	srv.stop(t)
-	if len(followed) > 0 {
-		t.Errorf("and %+v", <-followed)
-	}
 }

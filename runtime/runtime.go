@@ -100,8 +100,6 @@ type Config struct {
 	DiskRoot string
 	Floors   disk.Floors
 
-	// Events bounds the journal of events; the zero value is journal.DefaultBounds. An Ephemeral runtime writes none.
-	Events journal.Bounds
 	// Warm is the number of machines of the base that are kept warm; the zero value is none.
 	Warm pool.Target
 	// WarmTemplates are those of the templates that clients build, by name.
@@ -195,7 +193,6 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 	cfg.Shares = cfg.Shares.OrDefault()
 	cfg.Latency = cmp.Or(cfg.Latency, &latency.Recorder{})
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	cfg.Events = cmp.Or(cfg.Events, journal.DefaultBounds)
 	if cfg.Progress == nil {
 		cfg.Progress = func(string) {}
 	}
@@ -251,7 +248,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
 		Progress: cfg.Progress, Log: cfg.Log,
 	})
-	r.Journal = events.New(events.Config{Store: db.Events, Live: r.live, Refused: cfg.Network.Refused, Silent: cfg.Ephemeral, Bounds: cfg.Events, Life: r.life, Log: cfg.Log})
+	r.Journal = events.New(events.Config{Store: db.Events, Live: r.live, Refused: cfg.Network.Refused, Silent: cfg.Ephemeral, Bounds: journal.DefaultBounds, Life: r.life, Log: cfg.Log})
 	r.rows = &rows.Writer{Store: rows.Store{Sandboxes: db.Sandboxes}, Here: r.claims.SandboxHere, Journal: r.Journal, Log: cfg.Log}
 	r.ender = end.New(end.Config{
 		Driver: cfg.Driver, Rows: r.rows, Live: r.live, Places: r.admission.Places, Machines: r.machines, Claims: r.claims,
