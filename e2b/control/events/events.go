@@ -22,7 +22,7 @@ const (
 	MaxStreams, MaxStreamsOfOne = 64, 16
 	// streamBatch is how many events are read and sent at once.
 	streamBatch = 100
-	// keepAliveTime is how long a stream is silent at most. Then the key of its client is checked again, too.
+	// keepAliveTime is how long a stream is silent at most, and how often the key of its client is checked again.
 	keepAliveTime = 15 * time.Second
 	// restTime is how long a stream rests that has sent all there was.
 	restTime = 50 * time.Millisecond
@@ -98,32 +98,45 @@ func (o *Operations) StreamEvents(w http.ResponseWriter, r *http.Request, p open
 		return
 	}
 	s, err := sse.Begin(w)
+	defer s.End()
 	if err != nil || r.Method == http.MethodHead {
 		return // The client is gone, as below, or asked for the header only.
 	}
-	defer s.End()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(o.life, cancel)()
+	checked := time.Now() // the key
+	said := checked
 	for err == nil {
+		until := checked // A stream that is never silent checks its key, too.
+		if said.Before(until) {
+			until = said
+		}
 		var events []sandbox.Event
-		if events, err = o.await(ctx, f, after); err != nil {
+		if events, err = o.await(ctx, f, after, time.Until(until.Add(keepAliveTime))); err != nil {
 			break
 		}
-		if len(events) == 0 {
+		if time.Since(checked) >= keepAliveTime {
 			if !exchange.StillValid(r.Context()) {
 				return
 			}
+			checked = time.Now()
+		}
+		switch {
+		case len(events) > 0:
+			messages := make([]sse.Message, len(events))
+			for i, e := range events {
+				messages[i] = sse.Message{ID: e.ID, Data: wire.Event(e)}
+				after = e.Position
+			}
+			err = s.Send(messages)
+			said = time.Now()
+			if len(events) < streamBatch {
+				rest(ctx)
+			}
+		case time.Since(said) >= keepAliveTime:
 			err = s.KeepAlive()
-			continue
-		}
-		messages := make([]sse.Message, len(events))
-		for i, e := range events {
-			messages[i] = sse.Message{ID: e.ID, Data: wire.Event(e)}
-			after = e.Position
-		}
-		if err = s.Send(messages); len(events) < streamBatch {
-			rest(ctx)
+			said = time.Now()
 		}
 	}
 }
@@ -159,8 +172,8 @@ func (o *Operations) streamed(ctx context.Context, p openapi.StreamEventsParams)
 var errSilent = errors.New("no event yet")
 
 // await returns the next events, or none after a time of silence. An error ends the stream.
-func (o *Operations) await(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, keepAliveTime, errSilent)
+func (o *Operations) await(ctx context.Context, f sandbox.EventFilter, after int64, most time.Duration) ([]sandbox.Event, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, errSilent)
 	defer cancel()
 	events, err := o.runtime.AwaitEvents(ctx, f, after)
 	if errors.Is(err, errSilent) {

@@ -90,6 +90,30 @@ func TestAHeaderOfAStreamEnds(t *testing.T) {
 	}
 }
 
+// deadlines records the deadline of writes of a connection.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	now time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.now = t
+	return nil
+}
+
+// The next response on the connection has no deadline of a stream, also after a request for the header only.
+func TestTheConnectionOfAStreamIsUsedAgain(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD"} {
+		w := &deadlines{httptest.NewRecorder(), time.Time{}}
+		o := newOperations(&fakeruntime.Runtime{})
+		o.EndStreams()
+		o.StreamEvents(w, httptest.NewRequest(method, "/events/stream", nil), openapi.StreamEventsParams{})
+		if w.Code != 200 || !w.now.IsZero() {
+			t.Errorf("%s: status %d, and the deadline %s stays", method, w.Code, w.now)
+		}
+	}
+}
+
 func TestAStreamEndsWithItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var removed atomic.Bool
@@ -99,6 +123,36 @@ func TestAStreamEndsWithItsKey(t *testing.T) {
 		began := time.Now()
 		if got := end(); strings.Count(got, "keep-alive") != 1 || time.Since(began) > keepAliveTime {
 			t.Errorf("%q after %s", got, time.Since(began))
+		}
+	})
+}
+
+// A stream that is never silent ends with its key, too.
+func TestABusyStreamEndsWithItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var removed atomic.Bool
+		rt := &fakeruntime.Runtime{}
+		ctx, leave := context.WithCancel(exchange.WithRecheck(t.Context(), func() bool { return !removed.Load() }))
+		defer leave()
+		o := newOperations(rt)
+		end := streaming(ctx, o)
+		synctest.Wait()
+		for range 20 {
+			rt.Journal.Happen(sandbox.Event{Type: sandbox.EventUpdated})
+			time.Sleep(time.Second)
+		}
+		removed.Store(true)
+		for range keepAliveTime / time.Second {
+			rt.Journal.Happen(sandbox.Event{Type: sandbox.EventUpdated})
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if o.Open() != 0 {
+			t.Errorf("it is open %s after its key was removed", keepAliveTime)
+			leave()
+		}
+		if got := strings.Count(end(), "data: "); got < 20 || got >= 35 {
+			t.Errorf("it had %d events", got)
 		}
 	})
 }

@@ -21,7 +21,7 @@ type Stream struct {
 	rc *http.ResponseController
 }
 
-// Begin begins a stream. Its caller calls End.
+// Begin begins a stream. Its caller calls End, also after an error.
 func Begin(w http.ResponseWriter) (*Stream, error) {
 	s := &Stream{w, http.NewResponseController(w)}
 	h := w.Header()
