@@ -230,6 +230,30 @@ func TestAStreamGoesOn(t *testing.T) {
 	}
 }
 
+// A client whose connection ended before the first event goes on where the stream began.
+func TestAStreamWithoutAnEventGoesOn(t *testing.T) {
+	n := newNode(t, Config{})
+	for _, before := range []int{0, 2} {
+		n.happen(before)
+		ctx, leave := context.WithCancel(t.Context())
+		s, _ := n.events(ctx, n.key, "?types=sandbox.lifecycle.created", "")
+		if line, err := s.in.ReadString('\n'); err != nil || line != "retry: 1000\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		line, err := s.in.ReadString('\n')
+		last, ok := strings.CutPrefix(line, "id: ")
+		if end, err := s.in.ReadString('\n'); err != nil || end != "\n" {
+			t.Fatalf("%q, %v", end, err)
+		}
+		if leave(); err != nil || !ok {
+			t.Fatalf("%q, %v", line, err)
+		}
+		ids := n.happen(4)
+		s, _ = n.events(t.Context(), n.key, "", strings.TrimSpace(last))
+		s.want(ids...)
+	}
+}
+
 func TestStreamsOfEventsAreBounded(t *testing.T) {
 	n := newNode(t, Config{})
 	_, other, err := n.server.callers.keys.Create(t.Context(), "other")

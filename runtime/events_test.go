@@ -240,7 +240,7 @@ func TestWhatASandboxIsRefusedIsAnEvent(t *testing.T) {
 // What a reader of the journal gets, one after the other, is all of it, each once.
 func TestAReaderGetsEachEventOnce(t *testing.T) {
 	f, ctx := newFixture(t), t.Context()
-	from, err := f.rt.EventPosition(ctx, "")
+	_, from, err := f.rt.EventPosition(ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func everyCall() map[string]*call {
 			_, err := f.rt.Events(ctx, sandbox.EventFilter{SandboxID: id, Limit: 10})
 			return err
 		}},
-		"EventPosition": {running, func(f *fixture, _ string) error { _, err := f.rt.EventPosition(ctx, ""); return err }},
+		"EventPosition": {running, func(f *fixture, _ string) error { _, _, err := f.rt.EventPosition(ctx, ""); return err }},
 		"AwaitEvents": {running, func(f *fixture, id string) error {
 			_, err := f.rt.AwaitEvents(ctx, sandbox.EventFilter{SandboxID: id, Limit: 1}, 0)
 			return err

@@ -124,7 +124,7 @@ func TestNoRequestReadsATable(t *testing.T) {
 					}
 				}
 			}
-			_, err := s.Events.Newest(ctx)
+			_, _, err := s.Events.Newest(ctx)
 			return err
 		},
 		"pages": func() error {

@@ -105,7 +105,7 @@ func Follow(ctx context.Context, api client.API, f Filter, after string, yield f
 	wait := first
 	for {
 		var own error
-		err := stream(ctx, api, f, after, func(e Event) error {
+		err := stream(ctx, api, f, after, func(id string) { after = id }, func(e Event) error {
 			after, wait = e.ID, first
 			own = yield(e)
 			return own
@@ -137,8 +137,8 @@ func Follow(ctx context.Context, api client.API, f Filter, after string, yield f
 // errSilent is the cause of the end of a stream that says nothing.
 var errSilent = errors.New("the server says nothing any more")
 
-// stream reads one stream to its end.
-func stream(ctx context.Context, api client.API, f Filter, after string, yield func(Event) error) error {
+// stream reads one stream to its end. begin is called with the id that it begins after.
+func stream(ctx context.Context, api client.API, f Filter, after string, begin func(id string), yield func(Event) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := time.AfterFunc(silence, func() { cancel(errSilent) })
@@ -154,12 +154,22 @@ func stream(ctx context.Context, api client.API, f Filter, after string, yield f
 	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxLine)
+	id := ""
 	for lines.Scan() {
 		watch.Reset(silence)
+		if value, ok := bytes.CutPrefix(lines.Bytes(), []byte("id: ")); ok {
+			id = string(value)
+			continue
+		}
+		if len(lines.Bytes()) == 0 && id != "" { // A message without data.
+			begin(id)
+			id = ""
+		}
 		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: "))
 		if !ok {
 			continue
 		}
+		id = ""
 		var e Event
 		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("read an event: %w", err)

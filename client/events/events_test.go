@@ -70,7 +70,13 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	fmt.Fprint(w, "retry: 1000\n\n: keep-alive\n\n")
+	if last == "" {
+		last = First
+		if n := len(s.events); n > 0 {
+			last = s.events[n-1]
+		}
+	}
+	fmt.Fprintf(w, "retry: 1000\nid: %s\n\n: keep-alive\n\n", last)
 	sent := 0
 	for _, e := range s.events {
 		if e > last && sent < s.most {
@@ -128,6 +134,56 @@ func TestFollowGoesOnWithoutAGapOrARepeat(t *testing.T) {
 	}
 	if s.asked[0] != id(2)+"?sandbox=i1" || s.asked[2] != id(5)+"?sandbox=i1" || len(waits) != 6 {
 		t.Errorf("asked %q, waited %v", s.asked, waits)
+	}
+}
+
+// A stream that ended before its first event goes on where it began.
+func TestFollowFromNowOnHasNoGap(t *testing.T) {
+	for _, before := range []int{0, 3} {
+		s := &server{most: 100}
+		for i := range before {
+			s.events = append(s.events, id(i+1))
+		}
+		var got []string
+		enough := errors.New("enough")
+		ctx, cancel := context.WithCancel(t.Context())
+		err := Follow(ctx, serve(t, s), Filter{}, "", func(e Event) error {
+			got = append(got, e.ID)
+			if len(got) == 2 {
+				return enough
+			}
+			return nil
+		}, func(error, time.Duration) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(s.asked) == 2 {
+				cancel()
+			}
+			s.events = append(s.events, id(len(s.events)+1), id(len(s.events)+2)) // These happen meanwhile.
+		})
+		if want := []string{id(before + 1), id(before + 2)}; !errors.Is(err, enough) || !slices.Equal(got, want) {
+			t.Errorf("after %d: %v, %v, want %v", before, got, err, want)
+		}
+		cancel()
+	}
+}
+
+// An id counts when its message is complete: one whose data did not come is not left out.
+func TestAnIDWithoutItsEventIsNotKept(t *testing.T) {
+	var asked []string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("Last-Event-ID"))
+		fmt.Fprintf(w, "retry: 1000\nid: %s\n\nid: %s\n", id(1), id(2))
+	}))
+	defer srv.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	err := Follow(ctx, client.API{URL: srv.URL}, Filter{}, "", nil, func(error, time.Duration) {
+		if len(asked) == 2 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || !slices.Equal(asked, []string{"", id(1)}) {
+		t.Errorf("asked after %q, %v", asked, err)
 	}
 }
 

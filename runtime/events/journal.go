@@ -42,7 +42,7 @@ type Config struct {
 // Store is the table of events.
 type Store interface {
 	Page(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error)
-	Newest(ctx context.Context) (int64, error)
+	Newest(ctx context.Context) (id string, position int64, err error)
 	Position(ctx context.Context, id string) (int64, error)
 	Write(ctx context.Context, events []sandbox.Event) error
 	Trim(ctx context.Context, now time.Time, b journal.Bounds) (removed int64, err error)
@@ -114,18 +114,18 @@ func (j *Journal) Events(ctx context.Context, f sandbox.EventFilter) ([]sandbox.
 	return events, fault.Classify(err)
 }
 
-// EventPosition returns where in the journal an event is, or was, by its id, or the end of the journal if that is empty;
+// EventPosition returns where in the journal an event is, or was, by its id, and that id; those of the newest event if it is empty.
 // sandbox.ErrInvalid if no event has it.
-func (j *Journal) EventPosition(ctx context.Context, id string) (position int64, err error) {
+func (j *Journal) EventPosition(ctx context.Context, id string) (known string, position int64, err error) {
 	if id == "" {
-		position, err = j.cfg.Store.Newest(ctx)
-	} else {
-		position, err = j.cfg.Store.Position(ctx, id)
+		known, position, err = j.cfg.Store.Newest(ctx)
+		return known, position, fault.Classify(err)
 	}
+	position, err = j.cfg.Store.Position(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return 0, fmt.Errorf("%w: no event has the id %.64q", sandbox.ErrInvalid, id)
+		return "", 0, fmt.Errorf("%w: no event has the id %.64q", sandbox.ErrInvalid, id)
 	}
-	return position, fault.Classify(err)
+	return id, position, fault.Classify(err)
 }
 
 // AwaitEvents returns the oldest events after a position that match, at most f.Limit. If there are none it waits for them until ctx

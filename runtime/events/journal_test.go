@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"errors"
@@ -50,7 +51,15 @@ func (t *table) Write(_ context.Context, events []sandbox.Event) error {
 	return t.fail
 }
 
-func (t *table) Newest(context.Context) (int64, error) { return int64(len(t.events)), t.fail }
+func (t *table) Newest(context.Context) (string, int64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.events) == 0 {
+		return "", 0, t.fail
+	}
+	last := t.events[len(t.events)-1]
+	return last.ID, last.Position, t.fail
+}
 
 func (t *table) Position(_ context.Context, id string) (int64, error) {
 	for _, e := range t.events {
@@ -147,11 +156,12 @@ func TestPositionsOfEvents(t *testing.T) {
 	db.add("a", "b", "c")
 	j := New(Config{Store: db, Life: t.Context()})
 	for id, want := range map[string]int64{"": 3, "b": 2} {
-		if got, err := j.EventPosition(t.Context(), id); err != nil || got != want {
-			t.Errorf("%q: %d, %v", id, got, err)
+		known, got, err := j.EventPosition(t.Context(), id)
+		if err != nil || got != want || known != cmp.Or(id, "c") {
+			t.Errorf("%q: %s, %d, %v", id, known, got, err)
 		}
 	}
-	if _, err := j.EventPosition(t.Context(), "d"); !errors.Is(err, sandbox.ErrInvalid) {
+	if _, _, err := j.EventPosition(t.Context(), "d"); !errors.Is(err, sandbox.ErrInvalid) {
 		t.Errorf("one that is not there: %v", err)
 	}
 }

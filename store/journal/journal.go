@@ -11,6 +11,8 @@ import (
 	"math/rand/v2"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store/internal/database"
 	"github.com/rundlet/rundlet/store/internal/table"
@@ -99,15 +101,13 @@ func scan(rows *sql.Rows) (e sandbox.Event, err error) {
 	return e, err
 }
 
-// Newest returns the position of the newest event; 0 if there is none.
-func (t Table) Newest(ctx context.Context) (position int64, err error) {
-	if err := table.Current(t.db); err != nil {
-		return 0, err
+// Newest returns the id and the position of the newest event; those of the UUID of zeros if there is none.
+func (t Table) Newest(ctx context.Context) (id string, position int64, err error) {
+	newest, err := t.Page(ctx, sandbox.EventFilter{Limit: 1}, 0)
+	if err != nil || len(newest) == 0 {
+		return uuid.Nil.String(), 0, err
 	}
-	if err := t.db.Scan(ctx, []any{&position}, `SELECT coalesce(max(position), 0) FROM events`); err != nil {
-		return 0, fmt.Errorf("read the newest event: %w", err)
-	}
-	return position, nil
+	return newest[0].ID, newest[0].Position, nil
 }
 
 // Position returns the position in the id of an event, which may be gone already; table.ErrNotFound if no event of this

@@ -122,16 +122,16 @@ func TestPagesAreOfTheWholeJournal(t *testing.T) {
 func TestThePositionOfAnEvent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	j := open(t, path).Events
-	if n, err := j.Newest(t.Context()); n != 0 || err != nil {
-		t.Errorf("the newest of none: %d, %v", n, err)
+	if id, n, err := j.Newest(t.Context()); n != 0 || id != "00000000-0000-0000-0000-000000000000" || err != nil {
+		t.Errorf("the newest of none: %s, %d, %v", id, n, err)
 	}
 	fill(t, j, 3, nil)
 	fill(t, openTest(t), 3, nil)
 	other := openTest(t)
 	fill(t, other, 4, nil)
 	events, others := page(t, j, sandbox.EventFilter{Ascending: true}, 0), page(t, other, sandbox.EventFilter{Ascending: true}, 0)
-	if n, err := j.Newest(t.Context()); n != 3 || err != nil {
-		t.Errorf("the newest: %d, %v", n, err)
+	if id, n, err := j.Newest(t.Context()); n != 3 || id != events[2].ID || err != nil {
+		t.Errorf("the newest: %s, %d, %v", id, n, err)
 	}
 	if _, err := j.Trim(t.Context(), start.Add(time.Second+journal.DefaultBounds.Age), journal.DefaultBounds); err != nil {
 		t.Fatal(err)

@@ -34,8 +34,8 @@ const (
 type Runtime interface {
 	// Events returns a page of events.
 	Events(ctx context.Context, f sandbox.EventFilter) ([]sandbox.Event, error)
-	// EventPosition returns where an event is by its id, or the end if that is empty; ErrInvalid if there was none.
-	EventPosition(ctx context.Context, id string) (int64, error)
+	// EventPosition returns where an event is by its id, and that id; those of the newest if it is empty. ErrInvalid if there was none.
+	EventPosition(ctx context.Context, id string) (known string, position int64, err error)
 	// AwaitEvents returns the oldest events after a position that match, at most f.Limit. If there are none it waits until ctx ends.
 	AwaitEvents(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error)
 }
@@ -92,12 +92,12 @@ func (o *Operations) StreamEvents(w http.ResponseWriter, r *http.Request, p open
 		return
 	}
 	defer o.open.Leave(key)
-	f, after, err := o.streamed(r.Context(), p)
+	f, last, after, err := o.streamed(r.Context(), p)
 	if err != nil {
 		o.reply.Fail(w, r, err, "")
 		return
 	}
-	s, err := sse.Begin(w)
+	s, err := sse.Begin(w, last)
 	defer s.End()
 	if err != nil || r.Method == http.MethodHead {
 		return // The client is gone, as below, or asked for the header only.
@@ -149,23 +149,22 @@ func rest(ctx context.Context) {
 	}
 }
 
-// streamed reads the parameters of a stream, and where it begins.
-func (o *Operations) streamed(ctx context.Context, p openapi.StreamEventsParams) (f sandbox.EventFilter, after int64, err error) {
+// streamed reads the parameters of a stream, and returns the id and the position of the event that it begins after.
+func (o *Operations) streamed(ctx context.Context, p openapi.StreamEventsParams) (f sandbox.EventFilter, last string, after int64, err error) {
 	f.Limit = streamBatch
 	if p.Sandbox != nil {
 		if f.SandboxID, err = wire.ParseID(*p.Sandbox); err != nil {
-			return f, 0, err
+			return f, "", 0, err
 		}
 	}
 	if f.Types, err = wire.EventTypes(p.Types); err != nil {
-		return f, 0, err
+		return f, "", 0, err
 	}
-	last := ""
 	if p.LastEventID != nil {
 		last = *p.LastEventID
 	}
-	after, err = o.runtime.EventPosition(ctx, last)
-	return f, after, err
+	last, after, err = o.runtime.EventPosition(ctx, last)
+	return f, last, after, err
 }
 
 // errSilent is the cause of the end of a wait in which nothing happened.

@@ -21,15 +21,15 @@ type Stream struct {
 	rc *http.ResponseController
 }
 
-// Begin begins a stream. Its caller calls End, also after an error.
-func Begin(w http.ResponseWriter) (*Stream, error) {
+// Begin begins a stream of what comes after the message with an id: a client that gets none has that id, and can go on after it. Its caller calls End, also after an error.
+func Begin(w http.ResponseWriter, after string) (*Stream, error) {
 	s := &Stream{w, http.NewResponseController(w)}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // For proxies that would wait for more.
 	w.WriteHeader(http.StatusOK)
-	return s, s.write(fmt.Appendf(nil, "retry: %d\n\n", retry))
+	return s, s.write(fmt.Appendf(nil, "retry: %d\nid: %s\n\n", retry, after))
 }
 
 // Message is one message: its id has no line breaks, and Data is written as JSON.

@@ -12,7 +12,7 @@ import (
 
 func TestAStream(t *testing.T) {
 	w := httptest.NewRecorder()
-	s, err := Begin(w)
+	s, err := Begin(w, "0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestAStream(t *testing.T) {
 		}
 	}
 	s.End()
-	want := "retry: 1000\n\nid: 1\ndata: {\"text\":\"two\\nlines\"}\n\nid: 2\ndata: \"x\"\n\n: keep-alive\n\n"
+	want := "retry: 1000\nid: 0\n\nid: 1\ndata: {\"text\":\"two\\nlines\"}\n\nid: 2\ndata: \"x\"\n\n: keep-alive\n\n"
 	if got := w.Body.String(); got != want || w.Header().Get("Content-Type") != "text/event-stream" || !w.Flushed {
 		t.Errorf("%q, want %q, header %v", got, want, w.Header())
 	}
@@ -38,7 +38,7 @@ func TestASlowReaderIsCut(t *testing.T) {
 	failed := make(chan error, 1)
 	began := time.Now()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		s, err := Begin(w)
+		s, err := Begin(w, "0")
 		for err == nil {
 			err = s.Send([]Message{{"1", strings.Repeat("x", 1<<20)}})
 		}

@@ -73,21 +73,21 @@ func (j *Journal) Events(_ context.Context, f sandbox.EventFilter) ([]sandbox.Ev
 }
 
 // EventPosition implements e2b.RuntimeAdapter.
-func (j *Journal) EventPosition(_ context.Context, id string) (int64, error) {
+func (j *Journal) EventPosition(_ context.Context, id string) (known string, position int64, err error) {
+	const none = "00000000-0000-0000-0000-000000000000"
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	switch id {
-	case "":
-		return int64(len(j.events)), j.err
-	case "00000000-0000-0000-0000-000000000000":
-		return 0, j.err
+	if n := len(j.events); id == "" && n > 0 {
+		return j.events[n-1].ID, int64(n), j.err
+	} else if id == "" || id == none {
+		return none, 0, j.err
 	}
 	for _, e := range j.events {
 		if e.ID == id {
-			return e.Position, j.err
+			return id, e.Position, j.err
 		}
 	}
-	return 0, fmt.Errorf("%w: no event has the id %q", sandbox.ErrInvalid, id)
+	return "", 0, fmt.Errorf("%w: no event has the id %q", sandbox.ErrInvalid, id)
 }
 
 // AwaitEvents implements e2b.RuntimeAdapter.
