@@ -134,13 +134,14 @@ func (j *Journal) AwaitEvents(ctx context.Context, f sandbox.EventFilter, after 
 	f.Ascending, f.Offset = true, 0
 	for {
 		next := j.awaited() // Before the read, so that none comes between the two.
-		events, err := j.cfg.Store.Page(ctx, f, after)
+		events, read, err := j.after(ctx, f, after)
 		if err != nil && ctx.Err() == nil {
 			return nil, fault.Classify(err)
 		}
 		if len(events) > 0 {
 			return events, nil
 		}
+		after = read
 		if err := j.wait(ctx, next); err != nil {
 			return nil, err
 		}
@@ -152,6 +153,21 @@ func (j *Journal) AwaitEvents(ctx context.Context, f sandbox.EventFilter, after 
 			return nil, err
 		}
 	}
+}
+
+// after returns the oldest events after a position that match, and up to which position it has read if there are none. There is no index
+// for some types of one sandbox: each read of them is of all that the sandbox has after the position.
+func (j *Journal) after(ctx context.Context, f sandbox.EventFilter, position int64) (events []sandbox.Event, read int64, err error) {
+	read = position
+	if f.SandboxID != "" && len(f.Types) > 0 {
+		_, newest, err := j.cfg.Store.Newest(ctx) // Before the page, which has all events up to this one.
+		if err != nil {
+			return nil, read, err
+		}
+		read = max(read, newest)
+	}
+	events, err = j.cfg.Store.Page(ctx, f, position)
+	return events, read, err
 }
 
 func (j *Journal) wait(ctx context.Context, until <-chan struct{}) error {

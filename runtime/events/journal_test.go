@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ type table struct {
 	mu     sync.Mutex
 	events []sandbox.Event
 	reads  int
+	from   []int64 // the positions after which pages were read
 	fail   error
 }
 
@@ -38,7 +40,11 @@ func (t *table) Page(_ context.Context, f sandbox.EventFilter, after int64) ([]s
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reads++
+	t.from = append(t.from, after)
 	page := t.events[min(int(after), len(t.events)):]
+	if len(f.Types) > 0 {
+		page = slices.DeleteFunc(slices.Clone(page), func(e sandbox.Event) bool { return !slices.Contains(f.Types, e.Type) })
+	}
 	return page[:min(len(page), f.Limit)], t.fail
 }
 
@@ -92,6 +98,37 @@ func TestManyEventsAreFewReads(t *testing.T) {
 		}
 		if events := <-got; len(events) != 50 || db.reads != 2 {
 			t.Errorf("%d events in %d reads", len(events), db.reads)
+		}
+	})
+}
+
+// A call that waits for rare events of a sandbox does not read its others again each time that something happens.
+func TestWhatDoesNotMatchIsReadOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &table{}
+		db.add("a", "b", "c")
+		j := New(Config{Store: db, Life: t.Context()})
+		got := make(chan []sandbox.Event, 1)
+		go func() {
+			events, err := j.AwaitEvents(t.Context(), sandbox.EventFilter{Limit: 100, SandboxID: "i1", Types: []sandbox.EventType{sandbox.EventKilled}}, 1)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- events
+		}()
+		for range 3 {
+			synctest.Wait()
+			db.add("x", "x")
+			j.Wrote([]sandbox.Event{{}})
+			time.Sleep(2 * Gather)
+		}
+		synctest.Wait()
+		db.mu.Lock()
+		db.events = append(db.events, sandbox.Event{Position: 10, ID: "k", Type: sandbox.EventKilled})
+		db.mu.Unlock()
+		j.Wrote([]sandbox.Event{{}})
+		if events := <-got; len(events) != 1 || !slices.Equal(db.from, []int64{1, 3, 5, 7, 9}) {
+			t.Errorf("%v, read after %v", events, db.from)
 		}
 	})
 }
