@@ -3,6 +3,7 @@ package network
 import (
 	"net/netip"
 	"testing"
+	"time"
 )
 
 func with(p Policy, headers map[string]map[string]string) Policy {
@@ -99,7 +100,7 @@ func TestHeadersOutliveTheDaemon(t *testing.T) {
 			t.Errorf("%v: it is not known", p)
 		}
 		n.naming.Refused(s.GuestIP, "tcp", "by.policy", netip.AddrPort{})
-		if list, err := n.Refused(s.ID); err != nil || len(list) != 1 || list[0].Name != "by.policy" {
+		if list, err := n.Refused(s.ID, time.Time{}); err != nil || len(list) != 1 || list[0].Name != "by.policy" {
 			t.Errorf("%v: refused: %v, %v", p, list, err)
 		}
 		bank := n.rules.enforcer.(*nftRules).have[s.ID].bank

@@ -118,7 +118,7 @@ func TestSlotsReachTheInternetByIPv6(t *testing.T) {
 	// What was refused is recorded for the slot.
 	deadline := time.Now().Add(reachTime)
 	for {
-		list, err := n.Refused(none.ID)
+		list, err := n.Refused(none.ID, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -73,7 +73,7 @@ func TestASlotReachesWhatHasItsNames(t *testing.T) {
 			t.Errorf("a private address, TLS %v: %v", encrypted, err)
 		}
 	}
-	list, err := n.Refused(s.ID)
+	list, err := n.Refused(s.ID, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/seen"
@@ -62,7 +63,7 @@ func (*Network) Broken() []string { return nil }
 func (*Network) Leased() ([]Slot, error) { return nil, ErrUnsupported }
 
 // Refused returns ErrUnsupported.
-func (*Network) Refused(string) ([]refused.Attempt, error) { return nil, ErrUnsupported }
+func (*Network) Refused(string, time.Time) ([]refused.Attempt, error) { return nil, ErrUnsupported }
 
 // Traffic returns ErrUnsupported.
 func (*Network) Traffic(string) (seen.Traffic, error) { return seen.Traffic{}, ErrUnsupported }

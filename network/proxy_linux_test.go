@@ -88,7 +88,7 @@ func TestConnectionsGoThroughAProxy(t *testing.T) {
 	if !z.wasAsked("proxy.example") {
 		t.Error("the proxy's name was not looked up")
 	}
-	list, err := n.Refused(s.ID)
+	list, err := n.Refused(s.ID, time.Time{})
 	if err != nil || !slices.ContainsFunc(list, func(a refused.Attempt) bool { return a.To.String() == internetIP+":8082" && a.Proto == "tcp" }) {
 		t.Errorf("refused: %v, %v", list, err)
 	}

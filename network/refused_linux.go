@@ -22,14 +22,14 @@ func (n *naming) watchRefused(ctx context.Context) error {
 	})
 }
 
-// Refused returns the destinations that a leased slot was refused, the latest first. They are forgotten with the slot,
-// and when the daemon ends. ErrNotFound.
-func (n *Network) Refused(slotID string) ([]refused.Attempt, error) {
+// Refused returns the destinations that a leased slot was refused, the latest first; none, at no cost, if that was all until a time.
+// They are forgotten with the slot, and when the daemon ends. ErrNotFound.
+func (n *Network) Refused(slotID string, since time.Time) ([]refused.Attempt, error) {
 	s, err := n.leases.leased(slotID)
 	if err != nil {
 		return nil, err
 	}
-	return s.seen.Attempts(), nil
+	return s.seen.Attempts(since), nil
 }
 
 // Traffic returns what a leased slot has sent, received, reached and was refused. ErrNotFound.

@@ -17,7 +17,7 @@ import (
 // attempts are those of a slot, by protocol and destination.
 func attempts(t *testing.T, n *Network, s Slot) map[string]refused.Attempt {
 	t.Helper()
-	list, err := n.Refused(s.ID)
+	list, err := n.Refused(s.ID, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestWhatASlotIsRefusedIsRecorded(t *testing.T) {
 	if err := n.Release(context.Background(), limited.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Refused(limited.ID); !errors.Is(err, ErrNotFound) {
+	if _, err := n.Refused(limited.ID, time.Time{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("of a slot that is gone: %v", err)
 	}
 }

@@ -93,8 +93,8 @@ func proxyFault(ctx context.Context, err error) error {
 	return &sandbox.RetryError{After: time.Second, Detail: fmt.Sprintf("egressProxy: %v", err)}
 }
 
-func (s slotNetwork) Refused(slotID string) ([]sandbox.Refusal, error) {
-	attempts, err := s.Network.Refused(slotID)
+func (s slotNetwork) Refused(slotID string, since time.Time) ([]sandbox.Refusal, error) {
+	attempts, err := s.Network.Refused(slotID, since)
 	out := make([]sandbox.Refusal, len(attempts))
 	for i, a := range attempts {
 		out[i] = sandbox.Refusal{

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/machine"
@@ -252,13 +253,16 @@ func (n *fakeNetwork) refuse(id string, list ...sandbox.Refusal) {
 	n.refused[id] = list
 }
 
-func (n *fakeNetwork) Refused(id string) ([]sandbox.Refusal, error) {
+func (n *fakeNetwork) Refused(id string, since time.Time) ([]sandbox.Refusal, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if _, ok := n.leased[id]; !ok {
 		return nil, errInjected
 	}
-	return n.refused[id], nil
+	if list := n.refused[id]; len(list) > 0 && list[0].Last.After(since) {
+		return list, nil
+	}
+	return nil, nil
 }
 
 func (n *fakeNetwork) Traffic(id string) (sandbox.Traffic, error) {

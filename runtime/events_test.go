@@ -226,7 +226,7 @@ func TestALostSandboxIsAnEventOfTheNextStart(t *testing.T) {
 func TestWhatASandboxIsRefusedIsAnEvent(t *testing.T) {
 	f := newFixture(t)
 	sb := f.create(long)
-	f.network.refuse(f.row(sb.ID).SlotID, sandbox.Refusal{Proto: "tcp", Address: "1.1.1.1", Port: 25, Count: 4})
+	f.network.refuse(f.row(sb.ID).SlotID, sandbox.Refusal{Proto: "tcp", Address: "1.1.1.1", Port: 25, Count: 4, Last: time.Now()})
 	for range 2 {
 		f.rt.LookForDenied(t.Context())
 	}

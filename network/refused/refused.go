@@ -41,6 +41,7 @@ const Most = 64
 type List struct {
 	mu   sync.Mutex
 	seen map[destination]*Attempt
+	last time.Time // of the latest packet
 }
 
 type destination struct {
@@ -53,6 +54,9 @@ type destination struct {
 func (l *List) Add(p Packet, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if at.After(l.last) {
+		l.last = at
+	}
 	key := destination{p.Proto, p.To, p.Name}
 	if a := l.seen[key]; a != nil {
 		a.Count++
@@ -76,9 +80,15 @@ func (l *List) Add(p Packet, at time.Time) {
 }
 
 // All returns a copy of the attempts, the latest first.
-func (l *List) All() []Attempt {
+func (l *List) All() []Attempt { return l.Since(time.Time{}) }
+
+// Since is All if a packet was seen after a time, and nil if not, which costs nothing.
+func (l *List) Since(t time.Time) []Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.last.After(t) {
+		return nil
+	}
 	out := make([]Attempt, 0, len(l.seen))
 	for _, a := range l.seen {
 		out = append(out, *a)

@@ -29,6 +29,9 @@ func TestAttemptsAreCountedByDestination(t *testing.T) {
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
+	if n, none := len(l.Since(start.Add(2*time.Second))), l.Since(start.Add(3*time.Second)); n != 4 || none != nil {
+		t.Errorf("%d since the one before the latest, and %v since the latest", n, none)
+	}
 }
 
 func TestAListIsBoundedAndKeepsTheLatest(t *testing.T) {

@@ -55,8 +55,8 @@ func (s *Slot) Opened(name string, port uint16, at time.Time) {
 	}
 }
 
-// Attempts returns what was refused, the latest first.
-func (s *Slot) Attempts() []refused.Attempt { return s.refused.All() }
+// Attempts returns what was refused, the latest first; nil if that was all until a time.
+func (s *Slot) Attempts(since time.Time) []refused.Attempt { return s.refused.Since(since) }
 
 // Traffic is what a slot sent, received, reached and was refused. What the kernel counts is since the slot was made, and
 // the rest is since then or since the daemon was started.

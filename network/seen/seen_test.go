@@ -14,8 +14,8 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func TestASlotCountsEachKind(t *testing.T) {
 	var s Slot
-	if got := s.Traffic(); !reflect.DeepEqual(got, Traffic{}) || len(s.Attempts()) > 0 {
-		t.Errorf("an empty one: %+v, %v", got, s.Attempts())
+	if got := s.Traffic(); !reflect.DeepEqual(got, Traffic{}) || len(s.Attempts(time.Time{})) > 0 {
+		t.Errorf("an empty one: %+v, %v", got, s.Attempts(time.Time{}))
 	}
 	to := netip.MustParseAddrPort("1.1.1.1:443")
 	var wg sync.WaitGroup
@@ -42,7 +42,7 @@ func TestASlotCountsEachKind(t *testing.T) {
 	if got := s.Traffic(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got := s.Attempts(); len(got) != 3 {
+	if got := s.Attempts(time.Time{}); len(got) != 3 {
 		t.Errorf("refused: %v", got)
 	}
 }

@@ -46,7 +46,7 @@ func (s *openSlots) Acquire(context.Context, egress.Policy) (machine.Slot, error
 	return machine.Slot{ID: fmt.Sprint("slot", s.next), GuestIP: netip.MustParseAddr("10.0.0.2")}, nil
 }
 func (*openSlots) Release(context.Context, string) error                       { return nil }
-func (*openSlots) Refused(string) ([]sandbox.Refusal, error)                   { return nil, nil }
+func (*openSlots) Refused(string, time.Time) ([]sandbox.Refusal, error)        { return nil, nil }
 func (*openSlots) Traffic(string) (sandbox.Traffic, error)                     { return sandbox.Traffic{}, nil }
 func (*openSlots) SetEgress(context.Context, string, egress.Policy) error      { return nil }
 func (*openSlots) CheckProxy(context.Context, egress.Policy) error             { return nil }

@@ -163,7 +163,7 @@ func TestOnlyARunningSandboxIsChanged(t *testing.T) {
 	}
 }
 
-func (w *world) Refused(slotID string) ([]sandbox.Refusal, error) {
+func (w *world) Refused(slotID string, _ time.Time) ([]sandbox.Refusal, error) {
 	return []sandbox.Refusal{{Proto: "tcp", Address: slotID}}, nil
 }
 

@@ -3,6 +3,7 @@ package change
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/runtime/fault"
@@ -15,7 +16,9 @@ import (
 // Refused returns what a sandbox was refused since it was created or resumed last, or since the daemon was started, the
 // latest first. One that does not run has no such list. ErrNotFound.
 func (c *Changer) Refused(ctx context.Context, id string) ([]sandbox.Refusal, error) {
-	return ofSlot(ctx, c, id, c.cfg.Network.Refused)
+	return ofSlot(ctx, c, id, func(slotID string) ([]sandbox.Refusal, error) {
+		return c.cfg.Network.Refused(slotID, time.Time{})
+	})
 }
 
 // Traffic returns what a sandbox sent, received, reached and was refused since it was created or resumed last. One

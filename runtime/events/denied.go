@@ -63,8 +63,9 @@ func (j *Journal) LookForDenied(ctx context.Context) {
 			break
 		}
 	}
-	for id := range j.denials.reported {
-		if _, ok := j.cfg.Live.Find(id); !ok {
+	for id, r := range j.denials.reported {
+		// One that is paused has no slot, and may be kept for long. It gets another.
+		if sb, ok := j.cfg.Live.Find(id); !ok || sb.Row().SlotID != r.slot {
 			delete(j.denials.reported, id)
 		}
 	}
@@ -89,17 +90,15 @@ func (j *Journal) refused(row store.Sandbox) (data denied, now reported) {
 	if now.slot == "" {
 		return data, now
 	}
-	attempts, err := j.cfg.Refused(now.slot)
-	if err != nil || len(attempts) == 0 {
-		return data, now // It was paused or ended meanwhile.
-	}
 	before := j.denials.reported[row.ID]
 	if before.slot != now.slot {
 		before = reported{}
 	}
-	if now.last = attempts[0].Last; before.counts != nil && now.last.Equal(before.last) {
-		return data, now // Nothing came since then.
+	attempts, err := j.cfg.Refused(now.slot, before.last)
+	if err != nil || len(attempts) == 0 {
+		return data, now // Nothing came since then, or it was paused or ended meanwhile.
 	}
+	now.last = attempts[0].Last
 	now.counts = make(map[destination]int, len(attempts))
 	for _, a := range attempts { // The latest first.
 		to := destination{a.Proto, a.Address, a.Name, a.Port}

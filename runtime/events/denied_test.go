@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ type world struct {
 	*Journal
 	db      *table
 	refused map[string][]sandbox.Refusal
+	lists   int // how many lists were made
 	log     bytes.Buffer
 }
 
@@ -28,11 +30,16 @@ func newWorld(t *testing.T, sandboxes ...string) *world {
 	for _, id := range sandboxes {
 		set.Know(live.New(store.Sandbox{ID: id, State: sandbox.StateRunning, SlotID: "slot-" + id, StartedAt: now}), nil)
 	}
-	w.Journal = New(Config{Store: w.db, Live: set, Life: t.Context(), Log: slog.New(slog.NewTextHandler(&w.log, nil)), Refused: func(slot string) ([]sandbox.Refusal, error) {
-		if list, ok := w.refused[slot]; ok {
-			return list, nil
+	w.Journal = New(Config{Store: w.db, Live: set, Life: t.Context(), Log: slog.New(slog.NewTextHandler(&w.log, nil)), Refused: func(slot string, since time.Time) ([]sandbox.Refusal, error) {
+		list, ok := w.refused[slot]
+		switch {
+		case !ok:
+			return nil, errors.New("not leased")
+		case len(list) == 0 || list[0].Last.Equal(since):
+			return nil, nil
 		}
-		return nil, errors.New("not leased")
+		w.lists++
+		return list, nil
 	}})
 	return w
 }
@@ -87,6 +94,10 @@ func TestADenialStandsForThoseOfItsSecond(t *testing.T) {
 	if got := w.look(t); len(got) > 0 {
 		t.Errorf("of one that is paused: %v", got)
 	}
+	sb.Update(func(row *store.Sandbox) { row.SlotID = "" })
+	if w.look(t); len(w.denials.reported) > 0 { // It is kept for as long as a client wants.
+		t.Errorf("it knows %v of one that is paused", w.denials.reported)
+	}
 	w.cfg.Live.Remove(sb)
 	w.look(t)
 	if len(w.denials.reported) > 0 {
@@ -137,6 +148,20 @@ func TestADenialThatCannotBeWrittenComesLater(t *testing.T) {
 	}
 }
 
+// The lists of those that were refused nothing lately are not read.
+func TestNothingNewIsNotRead(t *testing.T) {
+	w := newWorld(t, "i1", "i2")
+	w.refused["slot-i1"], w.refused["slot-i2"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 3)}, nil
+	w.look(t)
+	before := w.lists
+	for range 5 {
+		w.look(t)
+	}
+	if w.lists != before || before > 1 {
+		t.Errorf("%d lists were read for 1 event, and then %d for none", before, w.lists-before)
+	}
+}
+
 // BenchmarkLookForDenied is a look at 1,000 sandboxes that were refused much, and nothing lately.
 func BenchmarkLookForDenied(b *testing.B) {
 	var list []sandbox.Refusal
@@ -147,7 +172,12 @@ func BenchmarkLookForDenied(b *testing.B) {
 	for i := range 1000 {
 		set.Know(live.New(store.Sandbox{ID: fmt.Sprint("i", i), State: sandbox.StateRunning, SlotID: "s", Metadata: map[string]string{"a": "b"}}), nil)
 	}
-	j := New(Config{Store: &table{}, Live: set, Refused: func(string) ([]sandbox.Refusal, error) { return list, nil }})
+	j := New(Config{Store: &table{}, Live: set, Refused: func(_ string, since time.Time) ([]sandbox.Refusal, error) {
+		if !list[len(list)-1].Last.After(since) {
+			return nil, nil
+		}
+		return slices.Clone(list), nil
+	}})
 	for range 101 {
 		j.LookForDenied(b.Context())
 	}

@@ -28,9 +28,10 @@ const (
 // Config holds the dependencies and settings of a Journal. All fields are required.
 type Config struct {
 	Store Store
-	// Live are the sandboxes of the node, and Refused is what a network slot was refused, the latest first.
+	// Live are the sandboxes of the node, and Refused is what a network slot was refused, the latest first; none if that was all until
+	// a time.
 	Live    *live.Set
-	Refused func(slotID string) ([]sandbox.Refusal, error)
+	Refused func(slotID string, since time.Time) ([]sandbox.Refusal, error)
 	// Silent: no change is an event.
 	Silent bool
 	Bounds journal.Bounds

@@ -1,8 +1,8 @@
 package events
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"

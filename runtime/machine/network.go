@@ -3,6 +3,7 @@ package machine
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/rundlet/rundlet/policy/egress"
 	"github.com/rundlet/rundlet/sandbox"
@@ -27,8 +28,8 @@ type Network interface {
 	// CheckProxy says why a client's policy has a proxy that no slot can reach, such as one in a private network;
 	// sandbox.ErrInvalid. It may look its name up. What is in force already is not checked again.
 	CheckProxy(ctx context.Context, p egress.Policy) error
-	// Refused returns what a slot was refused, the latest first.
-	Refused(slotID string) ([]sandbox.Refusal, error)
+	// Refused returns what a slot was refused, the latest first; none, at no cost, if that was all until a time.
+	Refused(slotID string, since time.Time) ([]sandbox.Refusal, error)
 	// Traffic returns what a slot sent, received and reached.
 	Traffic(slotID string) (sandbox.Traffic, error)
 	// Adopt keeps the slots in use and frees every other one of this instance.
