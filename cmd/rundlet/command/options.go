@@ -81,7 +81,12 @@ func (e ExitError) Error() string { return fmt.Sprintf("exit status %d", int(e))
 
 // PrintJSON prints a value for programs and people.
 func PrintJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	text, err := json.MarshalIndent(v, "", "  ")
+	return errors.Join(err, printJSON(w, text))
+}
+
+// PrintJSONLine prints a value in one line.
+func PrintJSONLine(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	return errors.Join(err, printJSON(w, text))
 }

@@ -1,8 +1,11 @@
 package command
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -24,6 +27,27 @@ func Printable(text string) string {
 		}
 	}
 	return out.String()
+}
+
+// printJSON prints JSON with an escape for each character that could change a terminal. Such characters are in strings only.
+func printJSON(w io.Writer, text []byte) error {
+	if text == nil {
+		return nil
+	}
+	var out []byte
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	_, err := w.Write(append(out, '\n'))
+	return err
 }
 
 // sequence is the length of the escape sequence at the beginning of a text.

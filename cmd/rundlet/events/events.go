@@ -2,7 +2,6 @@
 package events
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +62,7 @@ a line.`,
 			}
 			return events.Follow(cmd.Context(), api, f, after, func(e events.Event) error { return printEvent(cmd, o, e) },
 				func(err error, wait time.Duration) {
-					fmt.Fprintf(cmd.ErrOrStderr(), "%v; connecting again in %s\n", err, wait)
+					fmt.Fprintf(cmd.ErrOrStderr(), "%s; connecting again in %s\n", command.Printable(err.Error()), wait)
 				})
 		},
 	}
@@ -75,7 +74,7 @@ a line.`,
 
 func printEvent(cmd *cobra.Command, o *command.Options, e events.Event) error {
 	if o.JSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(e)
+		return command.PrintJSONLine(cmd.OutOrStdout(), e)
 	}
 	data := ""
 	if string(e.Data) != "null" {
