@@ -21,7 +21,7 @@ func format(position, nonce int64) string {
 // parse is what format had. The UUID of zeros has position 0.
 func parse(id string) (position, nonce int64, ok bool) {
 	u, err := uuid.Parse(id)
-	if err != nil {
+	if err != nil || len(id) != len(uuid.Nil.String()) { // It has other forms, too.
 		return 0, 0, false
 	}
 	if u == uuid.Nil {

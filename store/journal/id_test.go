@@ -23,6 +23,11 @@ func TestIDsHaveThePosition(t *testing.T) {
 	if p, _, ok := parse(uuid.Nil.String()); !ok || p != 0 {
 		t.Errorf("the zeros: %d, %v", p, ok)
 	}
+	for _, other := range []string{"{" + format(7, 8) + "}", "urn:uuid:" + format(7, 8), "x" + format(7, 8) + "y", strings.ReplaceAll(format(7, 8), "-", "")} {
+		if _, _, ok := parse(other); ok {
+			t.Errorf("%s is read as an id", other)
+		}
+	}
 	if format(1, 5) >= format(2, 1) {
 		t.Error("ids are not in the order of their events")
 	}
@@ -38,7 +43,7 @@ func FuzzParse(f *testing.F) {
 		if !ok || position == 0 && nonce == 0 {
 			return
 		}
-		if again := format(position, nonce); len(id) == len(again) && !strings.EqualFold(again, id) {
+		if again := format(position, nonce); !strings.EqualFold(again, id) {
 			t.Errorf("%q is read as %s", id, again)
 		}
 	})
