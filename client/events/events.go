@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,8 @@ const First = "00000000-0000-0000-0000-000000000000"
 
 const (
 	page = 100
+	// mostPaged is how many events pages have: a server takes no higher offset than 10,000.
+	mostPaged = 10_000 + page
 	// maxPage and maxLine bound what is read of a server: a page, and a line of a stream.
 	maxPage, maxLine = 4 << 20, 64 << 10
 	// silence is how long a stream may be silent: a server says something every 15 seconds.
@@ -64,6 +67,9 @@ func (f Filter) query(sandboxParameter bool) url.Values {
 
 // Newest returns the newest events that match, at most limit, the newest first.
 func Newest(ctx context.Context, api client.API, f Filter, limit int) ([]Event, error) {
+	if limit > mostPaged {
+		return newestOfAll(ctx, api, f, limit)
+	}
 	all := []Event{} // an empty list, not null, in JSON
 	path := "/events/sandboxes"
 	if f.SandboxID != "" {
@@ -94,6 +100,39 @@ func Newest(ctx context.Context, api client.API, f Filter, limit int) ([]Event, 
 			break
 		}
 	}
+	return all[:min(limit, len(all))], nil
+}
+
+// newestOfAll is Newest of more events than pages have: it reads all that there are.
+func newestOfAll(ctx context.Context, api client.API, f Filter, limit int) ([]Event, error) {
+	newest, err := Newest(ctx, api, f, 1)
+	if err != nil || len(newest) == 0 {
+		return newest, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all []Event
+	end := errors.New("that is all")
+	// If the newest one was removed meanwhile, nothing may come after those before it.
+	watch := time.AfterFunc(silence, func() { cancel(end) })
+	defer watch.Stop()
+	err = Follow(ctx, api, f, First, func(e Event) error {
+		watch.Reset(silence)
+		if e.ID <= newest[0].ID {
+			all = append(all, e)
+		}
+		if len(all) == 2*limit {
+			all = slices.Clone(all[limit:])
+		}
+		if e.ID >= newest[0].ID {
+			return end
+		}
+		return nil
+	}, nil)
+	if !errors.Is(err, end) {
+		return nil, err
+	}
+	slices.Reverse(all)
 	return all[:min(limit, len(all))], nil
 }
 

@@ -47,6 +47,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.asked = append(s.asked, r.URL.Path+"?"+r.URL.RawQuery)
 	limit, _ := strconv.Atoi(r.FormValue("limit"))
 	offset, _ := strconv.Atoi(r.FormValue("offset"))
+	if offset > 10_000 {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
 	all := slices.Clone(s.events)
 	slices.Reverse(all)
 	all = all[min(offset, len(all)):]
@@ -111,6 +115,26 @@ func TestNewestFollowsThePages(t *testing.T) {
 	}
 	if none, err := Newest(t.Context(), serve(t, &server{}), Filter{}, 10); err != nil || none == nil || len(none) > 0 {
 		t.Errorf("%v, %v", none, err)
+	}
+}
+
+// Pages end at an offset; what is behind it comes from a stream.
+func TestNewestHasMoreThanPagesHave(t *testing.T) {
+	s := &server{most: 1 << 20}
+	for i := range 12_000 {
+		s.events = append(s.events, id(i+1))
+	}
+	for _, limit := range []int{11_000, 13_000} {
+		n := len(s.events)
+		events, err := Newest(t.Context(), serve(t, s), Filter{}, limit)
+		if err != nil || len(events) != min(limit, n) {
+			t.Fatalf("%d of %d events, %v", len(events), n, err)
+		}
+		for i, e := range events {
+			if e.ID != id(n-i) {
+				t.Fatalf("event %d is %s of %d", i, e.ID, n)
+			}
+		}
 	}
 }
 
