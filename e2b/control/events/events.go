@@ -104,7 +104,10 @@ func (o *Operations) StreamEvents(w http.ResponseWriter, r *http.Request, p open
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(o.life, cancel)()
+	defer context.AfterFunc(o.life, func() {
+		cancel()
+		s.Hurry() // It may be waiting for a client that does not read.
+	})()
 	checked := time.Now() // the key
 	said := checked
 	for err == nil {

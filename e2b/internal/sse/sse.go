@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -15,15 +16,22 @@ const retry = 1000
 // writeTime is how long a client may take to read what is written at once: one that is slower is cut. Tests shorten it.
 var writeTime = 10 * time.Second
 
-// Stream is a response of server-sent events. It is for one goroutine.
+// hurriedTime is writeTime of a stream that is to end soon.
+var hurriedTime = time.Second
+
+// Stream is a response of server-sent events. It is for one goroutine, but for Hurry.
 type Stream struct {
 	w  http.ResponseWriter
 	rc *http.ResponseController
+
+	mu      sync.Mutex // guards what follows, and the deadline of writes
+	hurried time.Time  // when writes end that are late; zero: see writeTime
+	over    bool
 }
 
 // Begin begins a stream of what comes after the message with an id: a client that gets none has that id, and can go on after it. Its caller calls End, also after an error.
 func Begin(w http.ResponseWriter, after string) (*Stream, error) {
-	s := &Stream{w, http.NewResponseController(w)}
+	s := &Stream{w: w, rc: http.NewResponseController(w)}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
@@ -55,11 +63,36 @@ func (s *Stream) Send(messages []Message) error {
 func (s *Stream) KeepAlive() error { return s.write([]byte(": keep-alive\n\n")) }
 
 // End ends the stream. The connection can be used again.
-func (s *Stream) End() { _ = s.rc.SetWriteDeadline(time.Time{}) }
+func (s *Stream) End() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	_ = s.rc.SetWriteDeadline(time.Time{})
+}
+
+// Hurry gives the client a moment to read what is written, also what is being written, before it is cut. It may be called at any time, by any
+// goroutine.
+func (s *Stream) Hurry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.hurried = time.Now().Add(hurriedTime)
+		_ = s.rc.SetWriteDeadline(s.hurried)
+	}
+}
+
+// limit sets the deadline of a write.
+func (s *Stream) limit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hurried.IsZero() {
+		// A recorder in a test has no deadline, and does not block either.
+		_ = s.rc.SetWriteDeadline(time.Now().Add(writeTime))
+	}
+}
 
 func (s *Stream) write(b []byte) error {
-	// A recorder in a test has no deadline, and does not block either.
-	_ = s.rc.SetWriteDeadline(time.Now().Add(writeTime))
+	s.limit()
 	if _, err := s.w.Write(b); err != nil {
 		return err
 	}

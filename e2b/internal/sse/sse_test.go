@@ -31,17 +31,18 @@ func TestAStream(t *testing.T) {
 	}
 }
 
-// A client that does not read is cut.
-func TestASlowReaderIsCut(t *testing.T) {
-	defer func(was time.Duration) { writeTime = was }(writeTime)
-	writeTime = 200 * time.Millisecond
+// unread serves a stream without an end to a client that does not read, and returns its error. begun is called when it has begun.
+func unread(t *testing.T, begun func(*Stream)) error {
+	t.Helper()
 	failed := make(chan error, 1)
-	began := time.Now()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		s, err := Begin(w, "0")
+		begun(s)
 		for err == nil {
 			err = s.Send([]Message{{"1", strings.Repeat("x", 1<<20)}})
 		}
+		s.End()
+		s.Hurry() // It is too late for that.
 		failed <- err
 	}))
 	defer srv.Close()
@@ -56,7 +57,29 @@ func TestASlowReaderIsCut(t *testing.T) {
 	if line, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
 		t.Fatal(line, err)
 	}
-	if err := <-failed; err == nil || time.Since(began) < writeTime {
+	return <-failed
+}
+
+// A client that does not read is cut.
+func TestASlowReaderIsCut(t *testing.T) {
+	defer func(was time.Duration) { writeTime = was }(writeTime)
+	writeTime = 200 * time.Millisecond
+	began := time.Now()
+	if err := unread(t, func(*Stream) {}); err == nil || time.Since(began) < writeTime {
 		t.Errorf("%v after %s", err, time.Since(began))
+	}
+}
+
+// A stream that is to end soon does not wait for a client that does not read, whether it is about to write or does so already.
+func TestAHurriedStreamDoesNotWaitForItsReader(t *testing.T) {
+	defer func(was, hurried time.Duration) { writeTime, hurriedTime = was, hurried }(writeTime, hurriedTime)
+	writeTime, hurriedTime = time.Hour, 10*time.Millisecond
+	for name, begun := range map[string]func(*Stream){
+		"before a write": (*Stream).Hurry,
+		"in a write":     func(s *Stream) { time.AfterFunc(50*time.Millisecond, s.Hurry) },
+	} {
+		if err := unread(t, begun); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
 }
