@@ -169,6 +169,24 @@ func TestOldEventsGo(t *testing.T) {
 	}
 }
 
+// A clock that was ahead for a while keeps no other events from going.
+func TestEventsOfAClockThatWasAheadKeepNoOthers(t *testing.T) {
+	j := openTest(t)
+	ahead := func(_ int, e *sandbox.Event) { e.At = start.AddDate(10, 0, 0) }
+	fill(t, j, 10, nil)
+	fill(t, j, 250, ahead)
+	fill(t, j, 120, nil)
+	fill(t, j, 1, ahead)
+	fill(t, j, 5, func(_ int, e *sandbox.Event) { e.At = start.Add(time.Hour) })
+	bounds := journal.Bounds{Age: time.Hour, Most: 1000}
+	if n, err := j.Trim(t.Context(), start.Add(time.Hour+200*time.Second), bounds); n != 130 || err != nil {
+		t.Errorf("%d removed, %v", n, err)
+	}
+	if got := page(t, j, sandbox.EventFilter{}, 0); len(got) != 256 {
+		t.Errorf("%d are left", len(got))
+	}
+}
+
 // A key that makes many events removes its own.
 func TestTheKeyWithTheMostEventsLosesItsOldest(t *testing.T) {
 	j := openTest(t)

@@ -35,8 +35,15 @@ func (t Table) Trim(ctx context.Context, now time.Time, b Bounds) (removed int64
 		removed += n
 		return n, err
 	}
+	// There is no index by time. Events are in its order, but for those of a clock that was ahead.
+	old, young := table.Micros(now.Add(-b.Age)), int64(0)
+	err = t.db.ScanAfterWrites(ctx, []any{&young}, `SELECT coalesce((SELECT position FROM events WHERE at BETWEEN ? AND ? ORDER BY position LIMIT 1), ?)`,
+		old, table.Micros(now), maxPosition)
+	if err != nil {
+		return 0, fmt.Errorf("find old events: %w", err)
+	}
 	for {
-		n, err := drop(table.Micros(now.Add(-b.Age)), `SELECT position FROM (SELECT position, at FROM events ORDER BY position LIMIT ?) WHERE at < ?`, batch)
+		n, err := drop(batch, `SELECT position FROM events WHERE position < ? AND at < ? ORDER BY position LIMIT ?`, young, old)
 		if err != nil {
 			return removed, err
 		}
