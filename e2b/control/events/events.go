@@ -3,6 +3,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -44,6 +45,8 @@ type Runtime interface {
 type Operations struct {
 	// Most and MostOfOne bound the streams of all clients, and of one key. They are set before use.
 	Most, MostOfOne int
+	// WriteTime, if it is not 0, is that of each stream. It is set before use.
+	WriteTime time.Duration
 
 	runtime Runtime
 	reply   exchange.Replier
@@ -99,6 +102,7 @@ func (o *Operations) StreamEvents(w http.ResponseWriter, r *http.Request, p open
 	}
 	s, err := sse.Begin(w, last)
 	defer s.End()
+	s.WriteTime = cmp.Or(o.WriteTime, s.WriteTime)
 	if err != nil || r.Method == http.MethodHead {
 		return // The client is gone, as below, or asked for the header only.
 	}

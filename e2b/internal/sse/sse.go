@@ -13,7 +13,7 @@ import (
 // retry is when a browser asks again, in milliseconds.
 const retry = 1000
 
-// writeTime is how long a client may take to read what is written at once: one that is slower is cut. Tests shorten it.
+// writeTime is the WriteTime of streams. Tests change it.
 var writeTime = 10 * time.Second
 
 // hurriedTime is writeTime of a stream that is to end soon.
@@ -24,6 +24,9 @@ type Stream struct {
 	w  http.ResponseWriter
 	rc *http.ResponseController
 
+	// WriteTime is how long the client may take to read what is written at once: one that is slower is cut.
+	WriteTime time.Duration
+
 	mu      sync.Mutex // guards what follows, and the deadline of writes
 	hurried time.Time  // when writes end that are late; zero: see writeTime
 	over    bool
@@ -31,7 +34,7 @@ type Stream struct {
 
 // Begin begins a stream of what comes after the message with an id: a client that gets none has that id, and can go on after it. Its caller calls End, also after an error.
 func Begin(w http.ResponseWriter, after string) (*Stream, error) {
-	s := &Stream{w: w, rc: http.NewResponseController(w)}
+	s := &Stream{w: w, rc: http.NewResponseController(w), WriteTime: writeTime}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
@@ -87,7 +90,7 @@ func (s *Stream) limit() {
 	defer s.mu.Unlock()
 	if s.hurried.IsZero() {
 		// A recorder in a test has no deadline, and does not block either.
-		_ = s.rc.SetWriteDeadline(time.Now().Add(writeTime))
+		_ = s.rc.SetWriteDeadline(time.Now().Add(s.WriteTime))
 	}
 }
 
