@@ -190,13 +190,7 @@ const maxReply = 32 << 20
 // Open sends a GET request with a header, and returns the response with its body, which the caller reads and closes; *Error
 // if the server refused it.
 func Open(ctx context.Context, a API, path string, header http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.URL, "/")+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	maps.Copy(req.Header, header)
-	req.Header.Set("X-API-Key", a.Key)
-	resp, err := a.http().Do(req)
+	resp, err := send(ctx, a, http.MethodGet, path, header, nil)
 	if err != nil || resp.StatusCode < 300 {
 		return resp, err
 	}
@@ -205,25 +199,30 @@ func Open(ctx context.Context, a API, path string, header http.Header) (*http.Re
 	return nil, refused(resp, body)
 }
 
+// send sends a request with the key.
+func send(ctx context.Context, a API, method, path string, header http.Header, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(a.URL, "/")+path, body)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, header)
+	req.Header.Set("X-API-Key", a.Key)
+	return a.http().Do(req)
+}
+
 // call returns the response with its body read.
 func (a API) call(ctx context.Context, method, path string, body, into any) (*http.Response, error) {
 	var r io.Reader
+	header := http.Header{}
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
 			return nil, err
 		}
 		r = bytes.NewReader(b)
+		header.Set("Content-Type", "application/json")
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(a.URL, "/")+path, r)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("X-API-Key", a.Key)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := a.http().Do(req)
+	resp, err := send(ctx, a, method, path, header, r)
 	if err != nil {
 		return nil, err
 	}
