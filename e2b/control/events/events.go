@@ -3,7 +3,6 @@
 package events
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -27,6 +26,8 @@ const (
 	keepAliveTime = 15 * time.Second
 	// restTime is how long a stream rests that has sent all there was.
 	restTime = 50 * time.Millisecond
+	// writeTime is how long a client may take to read what is sent at once.
+	writeTime = 10 * time.Second
 	// streamRetry is when a client asks again that gets no stream.
 	streamRetry = 5 * time.Second
 )
@@ -45,7 +46,7 @@ type Runtime interface {
 type Operations struct {
 	// Most and MostOfOne bound the streams of all clients, and of one key. They are set before use.
 	Most, MostOfOne int
-	// WriteTime, if it is not 0, is that of each stream. It is set before use.
+	// WriteTime is how long a client may take to read what is sent at once. It is set before use.
 	WriteTime time.Duration
 
 	runtime Runtime
@@ -57,7 +58,7 @@ type Operations struct {
 
 // New returns the operations of a runtime.
 func New(runtime Runtime, reply exchange.Replier) *Operations {
-	o := &Operations{Most: MaxStreams, MostOfOne: MaxStreamsOfOne, runtime: runtime, reply: reply}
+	o := &Operations{Most: MaxStreams, MostOfOne: MaxStreamsOfOne, WriteTime: writeTime, runtime: runtime, reply: reply}
 	o.life, o.end = context.WithCancel(context.Background())
 	return o
 }
@@ -100,9 +101,8 @@ func (o *Operations) StreamEvents(w http.ResponseWriter, r *http.Request, p open
 		o.reply.Fail(w, r, err, "")
 		return
 	}
-	s, err := sse.Begin(w, last)
+	s, err := sse.Begin(w, last, o.WriteTime)
 	defer s.End()
-	s.WriteTime = cmp.Or(o.WriteTime, s.WriteTime)
 	if err != nil || r.Method == http.MethodHead {
 		return // The client is gone, as below, or asked for the header only.
 	}

@@ -13,28 +13,24 @@ import (
 // retry is when a browser asks again, in milliseconds.
 const retry = 1000
 
-// writeTime is the WriteTime of streams. Tests change it.
-var writeTime = 10 * time.Second
-
-// hurriedTime is writeTime of a stream that is to end soon.
+// hurriedTime is how long a client may take to read what is written when the stream is to end soon. Tests change it.
 var hurriedTime = time.Second
 
 // Stream is a response of server-sent events. It is for one goroutine, but for Hurry.
 type Stream struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
-
-	// WriteTime is how long the client may take to read what is written at once: one that is slower is cut.
-	WriteTime time.Duration
+	w         http.ResponseWriter
+	rc        *http.ResponseController
+	writeTime time.Duration
 
 	mu      sync.Mutex // guards what follows, and the deadline of writes
-	hurried time.Time  // when writes end that are late; zero: see writeTime
+	hurried time.Time  // the deadline of all writes; zero before Hurry
 	over    bool
 }
 
-// Begin begins a stream of what comes after the message with an id: a client that gets none has that id, and can go on after it. Its caller calls End, also after an error.
-func Begin(w http.ResponseWriter, after string) (*Stream, error) {
-	s := &Stream{w: w, rc: http.NewResponseController(w), WriteTime: writeTime}
+// Begin begins a stream of what comes after the message with an id: a client that gets none has that id, and can go on after it. A client that takes longer
+// than writeTime to read what is written at once is cut. Its caller calls End, also after an error.
+func Begin(w http.ResponseWriter, after string, writeTime time.Duration) (*Stream, error) {
+	s := &Stream{w: w, rc: http.NewResponseController(w), writeTime: writeTime}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
@@ -90,7 +86,7 @@ func (s *Stream) limit() {
 	defer s.mu.Unlock()
 	if s.hurried.IsZero() {
 		// A recorder in a test has no deadline, and does not block either.
-		_ = s.rc.SetWriteDeadline(time.Now().Add(s.WriteTime))
+		_ = s.rc.SetWriteDeadline(time.Now().Add(s.writeTime))
 	}
 }
 

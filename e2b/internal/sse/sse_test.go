@@ -12,7 +12,7 @@ import (
 
 func TestAStream(t *testing.T) {
 	w := httptest.NewRecorder()
-	s, err := Begin(w, "0")
+	s, err := Begin(w, "0", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +32,11 @@ func TestAStream(t *testing.T) {
 }
 
 // unread serves a stream without an end to a client that does not read, and returns its error. begun is called when it has begun.
-func unread(t *testing.T, begun func(*Stream)) error {
+func unread(t *testing.T, writeTime time.Duration, begun func(*Stream)) error {
 	t.Helper()
 	failed := make(chan error, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		s, err := Begin(w, "0")
+		s, err := Begin(w, "0", writeTime)
 		begun(s)
 		for err == nil {
 			err = s.Send([]Message{{"1", strings.Repeat("x", 1<<20)}})
@@ -62,23 +62,22 @@ func unread(t *testing.T, begun func(*Stream)) error {
 
 // A client that does not read is cut.
 func TestASlowReaderIsCut(t *testing.T) {
-	defer func(was time.Duration) { writeTime = was }(writeTime)
-	writeTime = 200 * time.Millisecond
+	const writeTime = 200 * time.Millisecond
 	began := time.Now()
-	if err := unread(t, func(*Stream) {}); err == nil || time.Since(began) < writeTime {
+	if err := unread(t, writeTime, func(*Stream) {}); err == nil || time.Since(began) < writeTime {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 }
 
 // A stream that is to end soon does not wait for a client that does not read, whether it is about to write or does so already.
 func TestAHurriedStreamDoesNotWaitForItsReader(t *testing.T) {
-	defer func(was, hurried time.Duration) { writeTime, hurriedTime = was, hurried }(writeTime, hurriedTime)
-	writeTime, hurriedTime = time.Hour, 10*time.Millisecond
+	defer func(was time.Duration) { hurriedTime = was }(hurriedTime)
+	hurriedTime = 10 * time.Millisecond
 	for name, begun := range map[string]func(*Stream){
 		"before a write": (*Stream).Hurry,
 		"in a write":     func(s *Stream) { time.AfterFunc(50*time.Millisecond, s.Hurry) },
 	} {
-		if err := unread(t, begun); err == nil {
+		if err := unread(t, time.Hour, begun); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -50,7 +50,7 @@ func EventTypes(names *[]string) (types []sandbox.EventType, err error) {
 	}
 	for _, name := range *names {
 		if !slices.Contains(sandbox.EventTypes, sandbox.EventType(name)) {
-			return nil, refusal.Invalidf("types: there is no type %.64q; the types are %q", name, sandbox.EventTypes)
+			return nil, refusal.Invalidf("types: invalid type %.64q; it must be one of %q", name, sandbox.EventTypes)
 		}
 		types = append(types, sandbox.EventType(name))
 	}
