@@ -156,8 +156,8 @@ func (j *Journal) AwaitEvents(ctx context.Context, f sandbox.EventFilter, after 
 	}
 }
 
-// after returns the oldest events after a position that match, and up to which position it has read if there are none. There is no index
-// for some types of one sandbox: each read of them is of all that the sandbox has after the position.
+// after returns the oldest events after a position that match, and the position up to which the journal has been read if none do. A read of some
+// types of one sandbox goes through all events of the sandbox after the position: the index has no types.
 func (j *Journal) after(ctx context.Context, f sandbox.EventFilter, position int64) (events []sandbox.Event, read int64, err error) {
 	read = position
 	if f.SandboxID != "" && len(f.Types) > 0 {

@@ -11,7 +11,7 @@ import (
 // Written is the part of the row of a sandbox, as it was written or read last, by which a change of it shows. The row that
 // Sandbox.Row returns is ahead of it while a change is made.
 type Written struct {
-	State         sandbox.State // empty: there is no row yet
+	State         sandbox.State // empty before the first write
 	EndAt         time.Time
 	AllowInternet *bool
 	Egress        sandbox.Egress

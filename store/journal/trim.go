@@ -35,7 +35,7 @@ func (t Table) Trim(ctx context.Context, now time.Time, b Bounds) (removed int64
 		removed += n
 		return n, err
 	}
-	// There is no index by time. Events are in its order, but for those of a clock that was ahead.
+	// Positions are in the order of time, except where a clock was ahead, and serve as the index.
 	old, young := table.Micros(now.Add(-b.Age)), int64(0)
 	err = t.db.ScanAfterWrites(ctx, []any{&young}, `SELECT coalesce((SELECT position FROM events WHERE at BETWEEN ? AND ? ORDER BY position LIMIT 1), ?)`,
 		old, table.Micros(now), maxPosition)
