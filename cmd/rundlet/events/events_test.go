@@ -1,16 +1,13 @@
 package events
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/cmd/rundlet/command/commandtest"
 )
 
 // run runs the command with a server that has three events, and sends two more, one at a time, to a client that follows.
@@ -25,7 +22,7 @@ func run(t *testing.T, json bool, args ...string) (out, errs string, asked []str
 		return fmt.Sprintf(`{"version":"v2","id":"%d","type":"sandbox.lifecycle.killed","eventData":%s,"sandboxId":"i%d","sandboxExecutionId":"x","sandboxTemplateId":"t","sandboxBuildId":"b","sandboxTeamId":"","timestamp":%q}`, n, data, n, at)
 	}
 	sent := 3
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handle := func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.RequestURI()+" "+r.Header.Get("Last-Event-ID"))
 		switch {
 		case r.URL.Path != "/events/stream":
@@ -41,18 +38,9 @@ func run(t *testing.T, json bool, args ...string) (out, errs string, asked []str
 			sent++
 			fmt.Fprintf(w, "id: %d\ndata: %s\n\n", sent, event(sent))
 		}
-	}))
-	defer srv.Close()
-	t.Setenv("E2B_API_URL", srv.URL)
-	t.Setenv("E2B_API_KEY", "e2b_0")
-	cmd := Command(&command.Options{JSON: json})
-	var b, e bytes.Buffer
-	cmd.SetOut(&b)
-	cmd.SetErr(&e)
-	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetArgs(args)
-	err = cmd.ExecuteContext(t.Context())
-	return b.String(), e.String(), asked, err
+	}
+	out, errs, err = commandtest.Run(t.Context(), t, handle, json, Command, args...)
+	return out, errs, asked, err
 }
 
 func TestEventsAreShown(t *testing.T) {
@@ -94,13 +82,7 @@ func TestEventsAreOneObjectALine(t *testing.T) {
 }
 
 func TestWithoutAServer(t *testing.T) {
-	t.Setenv("E2B_API_URL", "http://127.0.0.1:1")
-	t.Setenv("E2B_API_KEY", "e2b_0")
-	cmd := Command(&command.Options{})
-	cmd.SetOut(io.Discard)
-	cmd.SetErr(io.Discard)
-	cmd.SetArgs([]string{"--follow"})
-	if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "no server at") {
+	if _, _, err := commandtest.RunAt(t.Context(), t, "http://127.0.0.1:1", false, Command, "--follow"); err == nil || !strings.Contains(err.Error(), "no server at") {
 		t.Errorf("%v", err)
 	}
 }

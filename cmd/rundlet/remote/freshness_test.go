@@ -1,22 +1,20 @@
 package remote
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/cmd/rundlet/command/commandtest"
 )
 
 // runFreshness runs the command with a server that gives one answer after the other, the last again and again.
 func runFreshness(t *testing.T, json bool, answers []string, args ...string) (out string, requests []string, err error) {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handle := func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		requests = append(requests, strings.TrimSpace(r.Method+" "+r.URL.Path+" "+string(body)))
 		if r.Method == http.MethodPost {
@@ -27,18 +25,9 @@ func runFreshness(t *testing.T, json bool, answers []string, args ...string) (ou
 		if len(answers) > 1 {
 			answers = answers[1:]
 		}
-	}))
-	defer srv.Close()
-	t.Setenv("E2B_API_URL", srv.URL)
-	t.Setenv("E2B_API_KEY", "e2b_0")
-	cmd := Sandbox(&command.Options{JSON: json})
-	var b bytes.Buffer
-	cmd.SetOut(&b)
-	cmd.SetErr(io.Discard)
-	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetArgs(append([]string{"freshness"}, args...))
-	err = cmd.ExecuteContext(t.Context())
-	return b.String(), requests, err
+	}
+	out, _, err = commandtest.Run(t.Context(), t, handle, json, Sandbox, append([]string{"freshness"}, args...)...)
+	return out, requests, err
 }
 
 func TestFreshnessIsShownAndChanged(t *testing.T) {

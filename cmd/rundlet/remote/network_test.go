@@ -1,15 +1,13 @@
 package remote
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
-	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/cmd/rundlet/command/commandtest"
 )
 
 // runNetwork is runSeen for a sandbox that has sent nothing.
@@ -21,7 +19,7 @@ func runNetwork(t *testing.T, detail, refused string, json bool, args ...string)
 // runSeen runs the command against a server that knows one sandbox and records changes of it.
 func runSeen(t *testing.T, detail, refused, traffic string, json bool, args ...string) (out, changed string, err error) {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handle := func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method + " " + r.URL.Path {
 		case "GET /sandboxes/i1":
 			fmt.Fprint(w, detail)
@@ -39,18 +37,9 @@ func runSeen(t *testing.T, detail, refused, traffic string, json bool, args ...s
 		default:
 			http.Error(w, `{"code":404,"message":"no such sandbox"}`, http.StatusNotFound)
 		}
-	}))
-	defer srv.Close()
-	t.Setenv("E2B_API_URL", srv.URL)
-	t.Setenv("E2B_API_KEY", "e2b_0")
-	cmd := Sandbox(&command.Options{JSON: json})
-	var b bytes.Buffer
-	cmd.SetOut(&b)
-	cmd.SetErr(&b)
-	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetArgs(append([]string{"network"}, args...))
-	err = cmd.ExecuteContext(t.Context())
-	return b.String(), changed, err
+	}
+	out, errs, err := commandtest.Run(t.Context(), t, handle, json, Sandbox, append([]string{"network"}, args...)...)
+	return out + errs, changed, err
 }
 
 func TestTheNetworkOfASandboxIsShown(t *testing.T) {

@@ -1,14 +1,12 @@
 package templates
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +14,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/rundlet/rundlet/cmd/rundlet/command"
+	"github.com/rundlet/rundlet/cmd/rundlet/command/commandtest"
 )
 
 // daemon answers as a server with the template app, and with builds that end as status says.
@@ -84,18 +82,7 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // rundlet runs a command with a daemon, and returns its standard output and error.
 func rundlet(t *testing.T, ctx context.Context, d *daemon, asJSON bool, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	srv := httptest.NewServer(d)
-	defer srv.Close()
-	t.Setenv("E2B_API_URL", srv.URL)
-	t.Setenv("E2B_API_KEY", "e2b_0")
-	cmd := Template(&command.Options{JSON: asJSON})
-	var out, errs bytes.Buffer
-	cmd.SetOut(&out)
-	cmd.SetErr(&errs)
-	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetArgs(args)
-	err = cmd.ExecuteContext(ctx)
-	return out.String(), errs.String(), err
+	return commandtest.Run(ctx, t, d.ServeHTTP, asJSON, Template, args...)
 }
 
 // project is a directory with a Dockerfile.
