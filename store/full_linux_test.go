@@ -11,12 +11,38 @@ import (
 	"testing"
 )
 
-func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
-	ctx, dir := context.Background(), t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=768k"); err != nil {
+// smallDisk is a directory that is a file system of a size, in the words of tmpfs.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Fatalf("this test needs root: %v", err)
 	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// fill fills the file system of a new file, but for some pages.
+func fill(t *testing.T, file string, pages int) {
+	t.Helper()
+	const page = 4 << 10
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int64(0)
+	for piece := make([]byte, page); err == nil; {
+		var n int
+		n, err = f.Write(piece)
+		size += int64(n)
+	}
+	if err := errors.Join(f.Truncate(max(0, size-int64(pages)*page)), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
+	ctx, dir := context.Background(), smallDisk(t, "768k")
 	s := open(t, filepath.Join(dir, "db"))
 	defer s.Close()
 	big := sample("i0", "running")
@@ -39,11 +65,7 @@ func TestAFullDiskIsToldAndNothingIsHalfWritten(t *testing.T) {
 // TestADatabaseThatIsOpenedOnAFullDisk: whatever did not fit, it is reported,
 // and all is there when there is room.
 func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
-	ctx, dir := context.Background(), t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=768k"); err != nil {
-		t.Fatalf("this test needs root: %v", err)
-	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	ctx, dir := context.Background(), smallDisk(t, "768k")
 	path, filler := filepath.Join(dir, "db"), filepath.Join(dir, "filler")
 	s := open(t, path)
 	if err := s.Sandboxes.Put(ctx, new(sample("i0", "running"))); err != nil {
@@ -54,17 +76,7 @@ func TestADatabaseThatIsOpenedOnAFullDisk(t *testing.T) {
 	}
 	full := 0
 	for room := range 16 {
-		f, err := os.Create(filler)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size := int64(0)
-		for piece := make([]byte, 4<<10); err == nil; size += 4 << 10 {
-			_, err = f.Write(piece)
-		}
-		if err := errors.Join(f.Truncate(size-int64(room+1)*4<<10), f.Close()); err != nil {
-			t.Fatal(err)
-		}
+		fill(t, filler, room)
 		s, err := Open(ctx, path)
 		if err == nil {
 			row := sample("i1", "running")

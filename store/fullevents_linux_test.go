@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/rundlet/rundlet/sandbox"
@@ -15,11 +14,7 @@ import (
 
 // On a full disk a row and its event are written both or not at all, and writes go on when there is room again.
 func TestARowAndItsEventOnAFullDisk(t *testing.T) {
-	ctx, dir := context.Background(), t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
-		t.Fatalf("this test needs root: %v", err)
-	}
-	defer syscall.Unmount(dir, syscall.MNT_DETACH)
+	ctx, dir := context.Background(), smallDisk(t, "2m")
 	filler := filepath.Join(dir, "filler")
 	s := open(t, filepath.Join(dir, "db"))
 	defer s.Close()
@@ -33,17 +28,7 @@ func TestARowAndItsEventOnAFullDisk(t *testing.T) {
 		return s.Sandboxes.Put(ctx, &row, sandbox.Event{Type: sandbox.EventCreated, SandboxID: row.ID, Data: []byte(`{"k":"` + strings.Repeat("y", 4<<10) + `"}`)})
 	}
 	for round := range 6 {
-		f, err := os.Create(filler)
-		if err != nil {
-			t.Fatal(err)
-		}
-		size := int64(0)
-		for piece := make([]byte, 4<<10); err == nil; size += 4 << 10 {
-			_, err = f.Write(piece)
-		}
-		if err := errors.Join(f.Truncate(max(0, size-int64(round+1)*4<<10)), f.Close()); err != nil {
-			t.Fatal(err)
-		}
+		fill(t, filler, round)
 		for i := range 12 {
 			if err := put(i%2 == 0); err == nil {
 				written++
