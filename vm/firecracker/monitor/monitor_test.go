@@ -95,36 +95,44 @@ func TestARequestEndsWhenTheDriverHangsUp(t *testing.T) {
 	}
 }
 
-// TestAGuestIsDialledUntilItListens: Firecracker takes a connection, and ends it if nothing listens in the guest.
-func TestAGuestIsDialledUntilItListens(t *testing.T) {
-	m := newVM(t)
+// guestOf takes connections to the guest of a machine, as its process does, and calls serve for each, the first of which is 0, one after the other.
+func guestOf(t *testing.T, m *VM, serve func(i int, conn net.Conn)) {
+	t.Helper()
 	must(t, m.makeRoot())
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.jail(), guestSocket))
 	must(t, err)
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for i := 0; ; i++ {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			line := make([]byte, len("CONNECT 1024\n"))
-			if _, err := io.ReadFull(conn, line); err != nil || string(line) != "CONNECT 1024\n" {
-				t.Errorf("%q, %v", line, err)
-			}
-			switch i {
-			case 0: // Nothing listens.
-			case 1:
-				_, _ = io.WriteString(conn, strings.Repeat("x", maxGreeting+1))
-			case 2:
-				_, _ = io.WriteString(conn, "no\n")
-			default:
-				_, _ = io.WriteString(conn, "OK 1073741824\n")
-				_, _ = io.Copy(conn, conn)
-			}
-			conn.Close()
+			serve(i, conn)
 		}
 	}()
+}
+
+// TestAGuestIsDialledUntilItListens: Firecracker takes a connection, and ends it if nothing listens in the guest.
+func TestAGuestIsDialledUntilItListens(t *testing.T) {
+	m := newVM(t)
+	guestOf(t, m, func(i int, conn net.Conn) {
+		line := make([]byte, len("CONNECT 1024\n"))
+		if _, err := io.ReadFull(conn, line); err != nil || string(line) != "CONNECT 1024\n" {
+			t.Errorf("%q, %v", line, err)
+		}
+		switch i {
+		case 0: // Nothing listens.
+		case 1:
+			_, _ = io.WriteString(conn, strings.Repeat("x", maxGreeting+1))
+		case 2:
+			_, _ = io.WriteString(conn, "no\n")
+		default:
+			_, _ = io.WriteString(conn, "OK 1073741824\n")
+			_, _ = io.Copy(conn, conn)
+		}
+		conn.Close()
+	})
 	conn, err := m.Dial(patience(t))
 	must(t, err)
 	defer conn.Close()
@@ -141,22 +149,12 @@ func TestAGuestIsDialledUntilItListens(t *testing.T) {
 // TestAConnectionThatIsLostIsReplaced: of a guest that is restored, the first one was seen to stay without an answer.
 func TestAConnectionThatIsLostIsReplaced(t *testing.T) {
 	m := newVM(t)
-	must(t, m.makeRoot())
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.jail(), guestSocket))
-	must(t, err)
-	defer l.Close()
-	go func() {
-		for i := 0; ; i++ {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			defer conn.Close()
-			if i > 0 {
-				_, _ = io.WriteString(conn, "OK 1073741824\n")
-			}
+	guestOf(t, m, func(i int, conn net.Conn) {
+		t.Cleanup(func() { conn.Close() })
+		if i > 0 {
+			_, _ = io.WriteString(conn, "OK 1073741824\n")
 		}
-	}()
+	})
 	conn, err := m.Dial(patience(t))
 	must(t, err)
 	conn.Close()
@@ -165,19 +163,11 @@ func TestAConnectionThatIsLostIsReplaced(t *testing.T) {
 // TestAGuestThatSaysNothing, as one that is paused, holds a caller up no longer than its context.
 func TestAGuestThatSaysNothing(t *testing.T) {
 	m := newVM(t)
-	must(t, m.makeRoot())
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(m.jail(), guestSocket))
-	must(t, err)
-	defer l.Close()
 	ctx, cancel := context.WithCancel(patience(t))
-	go func() {
-		conn, err := l.Accept()
-		if err == nil {
-			cancel()
-			<-t.Context().Done()
-			conn.Close()
-		}
-	}()
+	guestOf(t, m, func(_ int, conn net.Conn) {
+		t.Cleanup(func() { conn.Close() })
+		cancel()
+	})
 	if _, err := m.Dial(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,6 +126,15 @@ func (c Client) Do(ctx context.Context, id, method, path, body string) (string, 
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	return string(text), err
+}
+
+// number asks for a number.
+func (c Client) number(ctx context.Context, id, path string) (int64, error) {
+	text, err := c.Do(ctx, id, "GET", path, "")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(text, 10, 64)
 }
 
 // Write and Read implement vmtest.Guest.

@@ -4,7 +4,6 @@ package drivertest
 
 import (
 	"context"
-	"strconv"
 	"testing"
 	"time"
 
@@ -25,9 +24,7 @@ func (k Kind) NoProgramRunsFirst(t *testing.T, unseen func(ctx context.Context, 
 	d.DestroyAll(t)
 	ticks := func(id string) int64 {
 		t.Helper()
-		text, err := Client{d}.Do(ctx, id, "GET", "/ticks", "")
-		must(err)
-		n, err := strconv.ParseInt(text, 10, 64)
+		n, err := Client{d}.number(ctx, id, "/ticks")
 		must(err)
 		return n
 	}
