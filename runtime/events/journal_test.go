@@ -21,6 +21,8 @@ import (
 
 // table is a table of events in memory. It can fail.
 type table struct {
+	// during, if not nil, is called by Page when it has read, and before it returns; its error is Page's.
+	during func(ctx context.Context) error
 	mu     sync.Mutex
 	events []sandbox.Event
 	reads  int
@@ -36,7 +38,17 @@ func (t *table) add(ids ...string) {
 	}
 }
 
-func (t *table) Page(_ context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error) {
+func (t *table) Page(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error) {
+	page, err := t.page(f, after)
+	if t.during != nil && err == nil {
+		if err := t.during(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return page, err
+}
+
+func (t *table) page(f sandbox.EventFilter, after int64) ([]sandbox.Event, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reads++
@@ -98,6 +110,42 @@ func TestManyEventsAreFewReads(t *testing.T) {
 		}
 		if events := <-got; len(events) != 50 || db.reads != 2 {
 			t.Errorf("%d events in %d reads", len(events), db.reads)
+		}
+	})
+}
+
+// An event that is written while the journal is read, after what was read, is not missed.
+func TestAnEventDuringAReadIsNotMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &table{}
+		j := New(Config{Store: db, Life: t.Context()})
+		db.during = func(context.Context) error {
+			db.during = nil
+			db.add("x")
+			j.Wrote([]sandbox.Event{{}})
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if events, err := j.AwaitEvents(ctx, sandbox.EventFilter{Limit: 100}, 0); err != nil || len(events) != 1 {
+			t.Errorf("%v, %v", events, err)
+		}
+	})
+}
+
+// A read that hangs ends with its context, whose cause is the error.
+func TestAReadThatHangsEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &table{during: func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		cause := errors.New("silent")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, cause)
+		defer cancel()
+		j := New(Config{Store: db, Life: t.Context()})
+		if events, err := j.AwaitEvents(ctx, sandbox.EventFilter{Limit: 100}, 0); !errors.Is(err, cause) {
+			t.Errorf("%v, %v", events, err)
 		}
 	})
 }
