@@ -50,9 +50,10 @@ const (
 	mostPaged = 10_000 + page
 	// maxPage and maxLine bound what is read of a server: a page, and a line of a stream.
 	maxPage, maxLine = 4 << 20, 64 << 10
-	// silence is how long a stream may be silent: a server says something every 15 seconds.
-	silence = time.Minute
 )
+
+// silence is how long a stream may be silent: a server says something every 15 seconds. Tests shorten it.
+var silence = time.Minute
 
 func (f Filter) query(sandboxParameter bool) url.Values {
 	q := url.Values{}

@@ -211,6 +211,36 @@ func TestAnIDWithoutItsEventIsNotKept(t *testing.T) {
 	}
 }
 
+// A server that says nothing any more, as one that is cut off, is asked again.
+func TestASilentStreamIsReplaced(t *testing.T) {
+	defer func(was time.Duration) { silence = was }(silence)
+	silence = 100 * time.Millisecond
+	streams := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		streams++
+		if last := r.Header.Get("Last-Event-ID"); last != id(streams-1) {
+			t.Errorf("stream %d goes on after %q", streams, last)
+		}
+		fmt.Fprintf(w, "id: %s\ndata: {\"id\":%q}\n\n", id(streams), id(streams))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	enough := errors.New("enough")
+	var retries []error
+	err := Follow(ctx, client.API{URL: srv.URL, Key: "k"}, Filter{}, id(0), func(e Event) error {
+		if e.ID == id(3) {
+			return enough
+		}
+		return nil
+	}, func(err error, _ time.Duration) { retries = append(retries, err) })
+	if !errors.Is(err, enough) || len(retries) != 2 || !errors.Is(retries[0], errSilent) {
+		t.Errorf("%v after the failures %v", err, retries)
+	}
+}
+
 func TestFollowEnds(t *testing.T) {
 	refused := &server{refuse: []int{400}}
 	err := Follow(t.Context(), serve(t, refused), Filter{}, "x", nil, nil)

@@ -44,6 +44,25 @@ func TestKillByArgument(t *testing.T) {
 	}
 }
 
+// A process whose number was another one's when its command line was read is not ended.
+func TestAProcessIsAskedAgainBeforeItIsEnded(t *testing.T) {
+	name := "kill-test-" + t.TempDir()
+	p, asked := started(t, name), 0
+	err := KillMatching(func(commandLine string) bool {
+		if !strings.Contains(commandLine, name) {
+			return false
+		}
+		asked++
+		return asked == 1
+	})
+	if err != nil || asked != 2 {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
+	if err := unix.Kill(p.Pid, 0); err != nil {
+		t.Errorf("it was ended: %v", err)
+	}
+}
+
 func TestNothingIsEndedWithoutAnArgument(t *testing.T) {
 	p := started(t, "")
 	if err := KillByArgument(""); err == nil {
