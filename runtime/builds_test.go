@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -259,38 +260,49 @@ func TestAFailedBuildSaysWhereAndWhy(t *testing.T) {
 	}
 }
 
-// wantOnlyBaseAndLayers checks that no machine, no slot and no claim is left of builds.
+// wantOnlyBaseAndLayers waits until no machine, no slot and no claim is left of builds: they are freed after the outcome, and what
+// a call of the driver that hung made when it comes back.
 func (w *workshop) wantOnlyBaseAndLayers() {
 	w.t.Helper()
 	deadline := time.After(20 * time.Second)
-	for used := true; used; used = w.rt.admission.Ledger.Active().Sandboxes != 0 {
+	for left := w.leftOfBuilds(); len(left) > 0; left = w.leftOfBuilds() {
 		select {
 		case <-deadline:
-			w.t.Fatal("the machine of a build is not closed")
-		case <-time.After(time.Millisecond): // It is closed after the outcome.
+			w.t.Errorf("left of builds:\n%s", strings.Join(left, "\n"))
+			return
+		case <-time.After(time.Millisecond):
 		}
+	}
+}
+
+// leftOfBuilds says what there is of builds now, without the base and the layers that are ready.
+func (w *workshop) leftOfBuilds() (left []string) {
+	w.t.Helper()
+	if n := w.rt.admission.Ledger.Active().Sandboxes; n != 0 {
+		left = append(left, fmt.Sprintf("%d reservations", n))
 	}
 	machines, err := w.driver.List(w.t.Context())
-	if err != nil || len(machines) != 0 {
-		w.t.Errorf("machines are left: %v, %v", machines, err)
+	for _, m := range machines {
+		left = append(left, fmt.Sprintf("the machine %+v", m))
 	}
 	w.network.mu.Lock()
-	defer w.network.mu.Unlock()
-	if len(w.network.leased) != 0 {
-		w.t.Errorf("slots are left: %v", w.network.leased)
+	for id := range w.network.leased {
+		left = append(left, "the slot "+id)
 	}
-	if marks := w.rt.machines.Marks(); len(marks) != 0 {
-		w.t.Errorf("marks are left: %v", marks)
+	w.network.mu.Unlock()
+	for id := range w.rt.machines.Marks() {
+		left = append(left, "the mark of "+id)
 	}
-	claims, err := w.db.Snapshots.Claims(w.t.Context())
+	claims, failed := w.db.Snapshots.Claims(w.t.Context())
 	for _, c := range claims {
 		if c.Kind != "layer" || c.State != store.SnapshotReady {
-			w.t.Errorf("a claim is left: %+v", c)
+			left = append(left, fmt.Sprintf("the claim %+v", c))
 		}
 	}
-	if err != nil {
-		w.t.Error(err)
+	if err := errors.Join(err, failed); err != nil {
+		w.t.Fatal(err)
 	}
+	return left
 }
 
 func TestTheStartCommandRunsInTheSnapshot(t *testing.T) {
