@@ -280,7 +280,7 @@ func TestManyClients(t *testing.T) {
 	}
 	census.await(t, dir)
 	if *soak { // Files of processes that have ended are closed by the collection of garbage, and a test of seconds does not wait for it.
-		before.awaitFor(t, srv, collected)
+		before.await(t, srv)
 	}
 	srv.stop(t)
 }

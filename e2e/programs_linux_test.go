@@ -206,17 +206,15 @@ func (s *server) anonymous() (n int64, err error) {
 	return n << 10, err
 }
 
-// await waits until the daemon has no more than before.
-func (before daemon) await(t *testing.T, srv *server) { before.awaitFor(t, srv, settle) }
-
 // collected is when memory is given back to the host that a daemon without work does not use any more: Go collects garbage every
 // two minutes then.
 const collected = 6 * time.Minute
 
-func (before daemon) awaitFor(t *testing.T, srv *server, most time.Duration) {
+// await waits until the daemon has no more than before.
+func (before daemon) await(t *testing.T, srv *server) {
 	t.Helper()
 	var after daemon
-	awaitFor(t, most, func() (wrong []string, err error) {
+	awaitFor(t, collected, func() (wrong []string, err error) {
 		if after = takeDaemon(t, srv); after.files > before.files || after.bytes > before.bytes+moreBytes {
 			wrong = append(wrong, fmt.Sprintf("the daemon had %+v before, and has %+v", before, after))
 		}

@@ -235,7 +235,7 @@ func TestIdleWebSocketsStay(t *testing.T) {
 		}
 	}
 	closed := time.Now()
-	before.awaitFor(t, srv, collected)
+	before.await(t, srv)
 	perSocket := func(kib int) float64 { return float64(kib-pss) / float64(len(sockets)) }
 	record(t, "idle WebSockets", map[string]any{
 		"sandboxes": sandboxes, "sockets": len(sockets), "file_limit": files, "lost": lost, "idle_seconds": idle.Seconds(), "opened_seconds": opened.Seconds(),
