@@ -40,8 +40,8 @@ cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64.
 e2e: setup build ## The unmodified E2B SDKs against a real server.
 	@e2e/run
 
-rootless: setup build ## SDKs, policies and templates against the server of an ordinary user.
-	@e2e/run -ordinary -run '^Test(SDK|CodeInterpreter|AnOrdinaryUser.*|AnAllowListHoldsWhateverHappens|ANameHoldsWhateverHappens|AKeyIsUsedAndNeverInTheSandbox|ASandboxGoesThroughItsProxy|PruneFreesWhatNothingNeeds|ATemplateOfARepositoryIsKeptFresh|APrivateRepositoryIsSyncedByAHeaderRule|AForkedSandboxIsNotItsParent|ACrashedDaemonFindsItsSandboxesAgain)$$'
+rootless: setup build ## SDKs, network and templates against the servers of an ordinary user.
+	@scripts/rootless
 
 race: setup ## Random operations against a daemon with the race detector.
 	@scripts/race

@@ -25,7 +25,7 @@ func imageFile(t *testing.T) string {
 	layer, errB := ocitest.Layer(append(files, ocitest.Symlink("bin", "usr/bin"), ocitest.Symlink("lib", "usr/lib"), ocitest.Symlink("lib64", "usr/lib64"))...)
 	image, errC := ocitest.Image(v1.Config{Env: []string{"PATH=/usr/bin:/bin"}}, layer)
 	tag, errD := name.NewTag("mine/minimal:1")
-	file := filepath.Join(t.TempDir(), "image.tar")
+	file := filepath.Join(dirOfUser(t), "image.tar")
 	if err := errors.Join(errA, errB, errC, errD); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestATemplateMovesByFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "mine.tar")
+	file := filepath.Join(dirOfUser(t), "mine.tar")
 	out, _ := srv.must(t, "template", "push", "mine", file)
 	t.Log(out)
 	if _, errs, code := srv.cli(t, "template", "push", "base", file); code == 0 || !strings.Contains(errs, "not found") {

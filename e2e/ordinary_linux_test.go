@@ -150,6 +150,18 @@ func (u *ordinary) take(dir string) error {
 	return errors.Join(os.Chown(dir, ordinaryID, ordinaryID), letIn(dir))
 }
 
+// dirOfUser is a directory for what servers and commands of a test read and write.
+func dirOfUser(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if *asOrdinary { // Also before the first server makes the user.
+		if err := errors.Join(os.Chown(dir, ordinaryID, ordinaryID), letIn(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // letIn lets all users through the directories of tests, which are root's, to what is in one of them.
 func letIn(path string) error {
 	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {

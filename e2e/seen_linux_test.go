@@ -33,7 +33,7 @@ func accesses(t *testing.T, path string) (out []map[string]any) {
 // A policy is learned from what a real program does, and put in force by the command that is proposed. Meanwhile the requests
 // of clients are logged, into a file that is renamed.
 func TestWhatASandboxDoesIsSeen(t *testing.T) {
-	log := filepath.Join(t.TempDir(), "access.log")
+	log := filepath.Join(dirOfUser(t), "access.log")
 	makeNames(t)
 	srv, api, _ := newServer(t, "--access-log", log)
 	ctx := t.Context()

@@ -63,7 +63,7 @@ CMD echo started > /tmp/started; sleep infinity
 // TestTemplatesOnTheCommandLine builds a Dockerfile, uses it, and looks at what is left.
 func TestTemplatesOnTheCommandLine(t *testing.T) {
 	srv, api, _ := newServer(t)
-	dir := t.TempDir()
+	dir := dirOfUser(t)
 	for name, content := range map[string]string{
 		"Dockerfile": dockerText, "tool.sh": "#!/bin/sh\necho tool\n", "data/one.txt": "1", "data/deep/two.txt": "2", "data/secret": "x",
 		"src/a.conf": "a", "src/b.conf": "b", ".dockerignore": "**/secret\n",
@@ -160,9 +160,9 @@ func TestTemplatesOnTheCommandLine(t *testing.T) {
 // TestABuildIsNotEndedByItsClient interrupts the command while a step runs. The build runs until another one of the template cancels it.
 func TestABuildIsNotEndedByItsClient(t *testing.T) {
 	srv, _, _ := newServer(t)
-	dir := t.TempDir()
+	dir := dirOfUser(t)
 	for name, content := range map[string]string{"Dockerfile": "FROM template:base\nRUN echo waits; sleep infinity\n", "Dockerfile.next": "FROM template:base\nRUN true\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -202,7 +202,7 @@ func TestABuildIsNotEndedByItsClient(t *testing.T) {
 // TestATemplateIsBuiltFromYAML builds the same template from a Dockerfile and from YAML, which finds the layers of the first.
 func TestATemplateIsBuiltFromYAML(t *testing.T) {
 	srv, api, _ := newServer(t)
-	dir := t.TempDir()
+	dir := dirOfUser(t)
 	for name, content := range map[string]string{
 		"Dockerfile":   "FROM template:base\nENV GREETING=hello\nWORKDIR /srv/app\nCOPY one.txt ./\nRUN echo $GREETING > said\nUSER worker\n",
 		"rundlet.yaml": "name: app\ntags: [v1, stable]\nfrom: template:base\nmemory: 1024\nsteps:\n  - env: {GREETING: hello}\n  - workdir: /srv/app\n  - copy: {from: one.txt, to: ./}\n  - run: echo $GREETING > said\n  - user: worker\n",
