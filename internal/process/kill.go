@@ -4,15 +4,22 @@ package process
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// CommandLine is the arguments of a process, each of which ends with a zero byte; empty if it has none, or has ended.
-func CommandLine(pid int) string {
-	data, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	return string(data)
+// CommandLine is the arguments of a process, each of which ends with a zero byte; empty if it has none, has ended, or is not for this user to
+// see. An error says that it is not known, as without a free descriptor.
+func CommandLine(pid int) (string, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrPermission) {
+		return "", nil
+	}
+	return string(data), err
 }
 
 // KillByArgument ends the processes that have an argument, which is not their first, and not empty.
@@ -24,30 +31,40 @@ func KillByArgument(argument string) error {
 }
 
 // KillMatching ends the processes whose command line matches. Each is asked again when it is held, so that none is ended that has got the number of one. It
-// fails if one does not end, after the others.
+// fails, after the others, if one does not end, or could not be looked at: one that matches may be left then.
 func KillMatching(match func(commandLine string) bool) (err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		pid, notPID := strconv.Atoi(entry.Name())
-		if notPID != nil || !match(CommandLine(pid)) {
-			continue
+		if pid, notPID := strconv.Atoi(entry.Name()); notPID == nil {
+			err = errors.Join(err, killIf(pid, match))
 		}
-		p, gone := Open(pid, 0)
-		if gone != nil {
-			continue
-		}
-		if match(CommandLine(pid)) {
-			err = errors.Join(err, p.Kill())
-		}
-		p.Release()
 	}
 	return err
 }
 
-// KillRecorded ends the process with a number and a start time: ErrGone if there is none.
+func killIf(pid int, match func(commandLine string) bool) error {
+	line, err := CommandLine(pid)
+	if err != nil || !match(line) {
+		return err
+	}
+	p, err := hold(pid, 0)
+	if errors.Is(err, ErrGone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.Release()
+	if line, err = CommandLine(pid); err != nil || !match(line) {
+		return err
+	}
+	return p.Kill()
+}
+
+// KillRecorded ends the process that Open finds: ErrGone if there is none.
 func KillRecorded(pid int, start uint64) error {
 	p, err := Open(pid, start)
 	if err != nil {

@@ -30,8 +30,8 @@ func started(t *testing.T, argument string) *os.Process {
 func TestKillByArgument(t *testing.T) {
 	name := "kill-test-" + t.TempDir()
 	found, other := started(t, name), started(t, name+"-other")
-	if line := CommandLine(found.Pid); !strings.HasSuffix(line, "\x00"+name+"\x00") {
-		t.Fatalf("%q", line)
+	if line, err := CommandLine(found.Pid); err != nil || !strings.HasSuffix(line, "\x00"+name+"\x00") {
+		t.Fatalf("%q, %v", line, err)
 	}
 	if err := KillByArgument(name); err != nil {
 		t.Fatal(err)
@@ -57,6 +57,60 @@ func TestAProcessIsAskedAgainBeforeItIsEnded(t *testing.T) {
 	})
 	if err != nil || asked != 2 {
 		t.Errorf("asked %d times: %v", asked, err)
+	}
+	if err := unix.Kill(p.Pid, 0); err != nil {
+		t.Errorf("it was ended: %v", err)
+	}
+}
+
+// Without descriptors no process is taken for one that does not match: the caller would remove what belongs to it.
+func TestWithoutDescriptorsAKillSaysThatItMissedSome(t *testing.T) {
+	name := "kill-test-" + t.TempDir()
+	p := started(t, name)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for free := range 2 { // None for the list, and one for it, but not for a process and its command line.
+		lowest, err := os.Open("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := uint64(lowest.Fd())
+		lowest.Close()
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: next + uint64(free), Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+		err = KillByArgument(name)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if !errors.Is(err, unix.EMFILE) {
+			t.Errorf("with %d descriptors: %v", free, err)
+		}
+		if err := unix.Kill(p.Pid, 0); err != nil {
+			t.Errorf("with %d descriptors it was ended: %v", free, err)
+		}
+	}
+	if err := KillByArgument(name); err != nil {
+		t.Error(err)
+	}
+}
+
+// A record without a number or a start time names no process: not even one that has that number.
+func TestARecordThatLacksSomethingNamesNoProcess(t *testing.T) {
+	p := started(t, "kill-test-"+t.TempDir())
+	_, start, err := State(p.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []struct {
+		pid   int
+		start uint64
+	}{{p.Pid, 0}, {0, start}, {-p.Pid, start}} {
+		if err := KillRecorded(r.pid, r.start); !errors.Is(err, ErrGone) {
+			t.Errorf("%+v: %v", r, err)
+		}
 	}
 	if err := unix.Kill(p.Pid, 0); err != nil {
 		t.Errorf("it was ended: %v", err)

@@ -39,9 +39,20 @@ type Process struct {
 // ErrGone says that a process has ended, or that its number is another one's.
 var ErrGone = errors.New("process is gone")
 
-// Open takes hold of a process. start is what its start time must be,
-// or 0 if pid is an unreaped child, whose number is not reused. The caller releases it.
+// Open takes hold of the process of a record, with its number and its start time. A record that lacks one of them names no process:
+// ErrGone, as for one that has ended. The caller releases it.
 func Open(pid int, start uint64) (*Process, error) {
+	if pid <= 0 || start == 0 {
+		return nil, ErrGone
+	}
+	return hold(pid, start)
+}
+
+// OpenChild is Open of an unreaped child, whose number is not reused.
+func OpenChild(pid int) (*Process, error) { return hold(pid, 0) }
+
+// hold takes hold of a process whose start time is start, if that is not 0.
+func hold(pid int, start uint64) (*Process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, ErrGone

@@ -26,7 +26,7 @@ func TestProcessIdentity(t *testing.T) {
 func TestWaitTellsAnEndFromARelease(t *testing.T) {
 	hold := func() *Process {
 		t.Helper()
-		p, err := Open(started(t, "wait-test-"+t.TempDir()).Pid, 0)
+		p, err := OpenChild(started(t, "wait-test-"+t.TempDir()).Pid)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -149,7 +149,7 @@ func TestAProbeWhoseProcessDiedIsEnded(t *testing.T) {
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := process.Open(sleeper.Process.Pid, 0)
+	p, err := process.OpenChild(sleeper.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -256,18 +256,25 @@ func (d *Driver) meet(ctx context.Context, m *machine) error {
 	return nil
 }
 
+// lives reports whether a process that was to be ended may live on.
+func lives(err error) bool { return err != nil && !errors.Is(err, process.ErrGone) }
+
 // clean frees the objects that dead machines left. It signals only processes whose command
-// line names the machine's bundle.
+// line names the machine's bundle, and recorded ones. Where one may be left, its files are, too: the next Adopt finds it by them.
 func clean(dirs files.Dirs, keys []string) {
 	bundles := map[string]bool{}
 	for _, key := range keys {
 		bundles[dirs.Bundle(key)] = true
 	}
-	killStrays(bundles)
+	if killStrays(bundles) != nil {
+		return
+	}
 	for _, key := range keys {
 		if r, err := readRecord(dirs.Record(key)); err == nil && r.BootID == process.BootID() {
-			_ = process.KillRecorded(r.SandboxPID, r.SandboxStart)
-			_ = process.KillRecorded(r.GoferPID, r.GoferStart)
+			sandbox, gofer := process.KillRecorded(r.SandboxPID, r.SandboxStart), process.KillRecorded(r.GoferPID, r.GoferStart)
+			if lives(sandbox) || lives(gofer) {
+				continue
+			}
 		}
 		// By name: the group may be older than the record, or the record damaged.
 		cgroups.RemoveAt(dirs.Cgroup(key))

@@ -2,9 +2,13 @@ package gvisor
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Machines that answer late are waited for while others answer, and no longer.
@@ -34,4 +38,42 @@ func TestAnAdoptionWaitsForThoseThatAnswer(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A machine whose processes cannot be looked for leaves its files, by which the next Adopt finds it: an unknown one would run forever.
+func TestFilesStayWhereAProcessMayLive(t *testing.T) {
+	d := newDriver(t)
+	ctx := testContext(t)
+	before := leftovers(d)
+	if err := errors.Join(d.Create(ctx, "a", guestSpec(t)), d.Start(ctx, "a")); err != nil {
+		t.Fatal(err)
+	}
+	m := mustFind(t, d, "a")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	clean(d.dirs, []string{m.Key})
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, d.conf)
+	if views, lost, err := again.Adopt(ctx); err != nil || len(lost) > 0 || len(views) != 1 {
+		t.Fatalf("adopted %v, lost %q, %v", views, lost, err)
+	}
+	if got := run(t, again, "a", "", "/init", "write", "/small", "1"); got != "ok" {
+		t.Error(got)
+	}
+	if err := again.Destroy(ctx, "a"); err != nil {
+		t.Error(err)
+	}
+	if after := leftovers(again); !slices.Equal(before, after) {
+		t.Errorf("before %q\nafter %q", before, after)
+	}
 }

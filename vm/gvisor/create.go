@@ -63,7 +63,7 @@ func breakOff(bundle string, finished <-chan struct{}) {
 	tick := time.NewTicker(breakOffInterval)
 	defer tick.Stop()
 	for {
-		killStrays(map[string]bool{bundle: true})
+		_ = killStrays(map[string]bool{bundle: true}) // It tries again.
 		select {
 		case <-finished:
 			return
@@ -235,9 +235,9 @@ func startProcesses(d *Driver, m *machine, images string) error {
 	m.calls = control.Sandbox{ID: m.Key, Socket: s.Socket}
 	_ = unix.Rmdir(d.dirs.Images(m.Key)) // Succeeds if no start will load images: the layers have their files.
 	d.points.reached(stepCreateSandbox, m.ID())
-	m.sandbox, err = process.Open(processes.Sandbox.Pid, 0)
+	m.sandbox, err = process.OpenChild(processes.Sandbox.Pid)
 	if err == nil && processes.Gofer != nil {
-		m.gofer, err = process.Open(processes.Gofer.Pid, 0)
+		m.gofer, err = process.OpenChild(processes.Gofer.Pid)
 	}
 	if err != nil {
 		processes.End()

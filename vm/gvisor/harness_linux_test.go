@@ -139,7 +139,7 @@ func leftovers(d *Driver) (all []string) {
 			continue
 		}
 		state, _, err := process.State(pid)
-		if strings.Contains(process.CommandLine(pid), d.conf.RunDir) || err == nil && state == 'Z' && parent(pid) == os.Getpid() {
+		if line, _ := process.CommandLine(pid); strings.Contains(line, d.conf.RunDir) || err == nil && state == 'Z' && parent(pid) == os.Getpid() {
 			all = append(all, "process "+entry.Name())
 		}
 	}
@@ -166,7 +166,11 @@ func leftovers(d *Driver) (all []string) {
 func alive(dir string) (pids []int) {
 	entries, _ := os.ReadDir("/proc")
 	for _, entry := range entries {
-		if pid, err := strconv.Atoi(entry.Name()); err == nil && strings.HasPrefix(bundleIn(process.CommandLine(pid)), dir+"/") {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if line, _ := process.CommandLine(pid); strings.HasPrefix(bundleIn(line), dir+"/") {
 			pids = append(pids, pid)
 		}
 	}

@@ -10,12 +10,12 @@ import (
 )
 
 // killStrays ends the processes that were started for the given bundles, by the bundle in
-// their command line: its name is random, so it is unique.
-func killStrays(bundles map[string]bool) {
+// their command line: its name is random, so it is unique. After an error some may be left.
+func killStrays(bundles map[string]bool) error {
 	if len(bundles) == 0 {
-		return
+		return nil
 	}
-	_ = process.KillMatching(func(commandLine string) bool {
+	return process.KillMatching(func(commandLine string) bool {
 		bundle := bundleIn(commandLine)
 		return bundle != "" && bundles[bundle]
 	})

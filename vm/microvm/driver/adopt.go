@@ -201,12 +201,17 @@ func (d *Driver) meet(m *vmachine) error {
 	}
 }
 
-// clean frees what a machine left whose process has ended, or is ended now if it is the recorded one.
+// clean frees what a machine left whose process has ended, or is ended now if it is the recorded one. Where it may live on, its files
+// stay: the next Adopt finds it by them.
 func (d *Driver) clean(key string, r record) {
-	if r.PID != 0 && r.Boot == d.boot {
-		_ = process.KillRecorded(r.PID, r.Start)
+	if r.Boot == d.boot {
+		if err := process.KillRecorded(r.PID, r.Start); err != nil && !errors.Is(err, process.ErrGone) {
+			return
+		}
 	}
-	_ = process.KillByArgument(d.hypervisor.Argument(d.dirs.machine(key)))
+	if process.KillByArgument(d.hypervisor.Argument(d.dirs.machine(key))) != nil {
+		return
+	}
 	cgroups.RemoveAt(d.dirs.cgroup(key))
 	_ = d.remove(key)
 }

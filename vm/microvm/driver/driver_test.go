@@ -58,7 +58,7 @@ func idle(argument string) (*process.Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return process.Open(cmd.Process.Pid, 0)
+	return process.OpenChild(cmd.Process.Pid)
 }
 
 func (d double) Load(context.Context) error   { return nil }
@@ -250,36 +250,6 @@ func TestARecordOfTheFirstVersionIsAdopted(t *testing.T) {
 		}
 	}
 	m.Turn.Unlock()
-}
-
-// A process whose start was not recorded is found by its argument, and ended with its machine.
-func TestAProcessWithoutARecordIsEnded(t *testing.T) {
-	o, ctx := options(t), t.Context()
-	d := open(t, o)
-	d.HalfWay = func(op, _ string) error { return errors.New("no " + op) }
-	if err := d.Create(ctx, "a", image(t)); err == nil || !strings.Contains(err.Error(), "no create") {
-		t.Fatal(err)
-	}
-	const key = "00112233445566aa"
-	p, err := idle(d.dirs.machine(key))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Release()
-	text := fmt.Sprintf(`{"format": 1, "id": "a", "boot_id": %q, "spec": {}, "limits": {}, "uid": 60000}`, d.boot)
-	if err := os.WriteFile(d.dirs.record(key), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	views, lost, err := d.Adopt(ctx)
-	if err != nil || len(views) > 0 || len(lost) != 1 || lost["a"] == "" {
-		t.Fatalf("adopted %v, lost %v, error %v", views, lost, err)
-	}
-	select {
-	case <-p.Ended:
-	case <-time.After(10 * time.Second):
-		t.Error("it lives")
-		_ = p.Kill()
-	}
 }
 
 // A call that failed after it had let a stopped guest run: the next one finds the machine stopped, and it can be started.

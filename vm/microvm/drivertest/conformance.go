@@ -205,7 +205,8 @@ func (k Kind) belongs(d *Driver, pid int) bool {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	mounts, _ := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
 	below := filepath.Dir(d.Options.RunDir) + "/"
+	line, _ := process.CommandLine(pid)
 	return strings.Contains(string(status), "\nState:\tZ") && strings.Contains(string(status), fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) ||
 		// The root of a mount is a path in its file system, which can begin elsewhere.
-		strings.Contains(process.CommandLine(pid), below) || strings.Contains(string(mounts), "/"+filepath.Base(below)+"/")
+		strings.Contains(line, below) || strings.Contains(string(mounts), "/"+filepath.Base(below)+"/")
 }

@@ -35,7 +35,7 @@ func (m *State) StartProcess(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	if m.Process, err = process.Open(cmd.Process.Pid, 0); err != nil {
+	if m.Process, err = process.OpenChild(cmd.Process.Pid); err != nil {
 		return errors.Join(err, cmd.Process.Kill(), waitKilled(cmd)) // Nothing else would find it.
 	}
 	_ = cmd.Process.Release()
