@@ -35,8 +35,9 @@ func (e *FaultError) Error() string {
 	return fmt.Sprintf("firecracker: %s %s: status %d: %.400q", e.Method, e.Path, e.Status, e.Message)
 }
 
-// errno is how errors of system calls are in messages: "Out of memory (os error 12)", "Kvm(Error(13))".
-var errno = regexp.MustCompile(`(?:os error |\bError\()([0-9]{1,3})\)`)
+// errno is how errors of system calls are in messages: "Out of memory (os error 12)", "Kvm(Error(13))", and as Rust's standard library
+// prints them to programmers, "Os { code: 28, kind: StorageFull, message: … }".
+var errno = regexp.MustCompile(`(?:os error |\bError\(|\bOs { code: )([0-9]{1,3})[),]`)
 
 // Errno is the error of a system call that the message has last; 0 if it has none.
 func (e *FaultError) Errno() syscall.Errno {

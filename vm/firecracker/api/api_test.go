@@ -77,12 +77,13 @@ func TestARefusalSaysWhy(t *testing.T) {
 
 func TestTheErrorOfASystemCall(t *testing.T) {
 	for message, want := range map[string]syscall.Errno{
-		"The kernel file cannot be opened: No such file or directory (os error 2)": syscall.ENOENT, // recorded
-		"Start microvm error: Internal(Kvm(Error(13)))":                            syscall.EACCES, // recorded, shortened
-		"a: (os error 22): Out of memory (os error 12)":                            syscall.ENOMEM,
-		"CRC64 validation failed: 12":                                              0,
-		"(os error 99999)":                                                         0,
-		"":                                                                         0,
+		"The kernel file cannot be opened: No such file or directory (os error 2)":     syscall.ENOENT, // recorded
+		"Start microvm error: Internal(Kvm(Error(13)))":                                syscall.EACCES, // recorded, shortened
+		"a: (os error 22): Out of memory (os error 12)":                                syscall.ENOMEM,
+		`File(Os { code: 28, kind: StorageFull, message: "No space left on device" })`: syscall.ENOSPC,
+		"CRC64 validation failed: 12":                                                  0,
+		"(os error 99999)":                                                             0,
+		"":                                                                             0,
 	} {
 		if got := (&FaultError{Message: message}).Errno(); got != want {
 			t.Errorf("%q: %d, want %d", message, got, want)
