@@ -58,16 +58,7 @@ func TestHeadersOverTLSAreBoundedByAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The other one would be read before it otherwise.
-	again := time.NewTicker(time.Millisecond)
-	defer again.Stop()
-	for deadline := time.After(time.Minute); table.Reading.Used() < 40<<10-freeReading; {
-		select {
-		case <-again.C:
-		case <-deadline:
-			t.Fatalf("of the first header %d bytes are read", table.Reading.Used())
-		}
-	}
+	awaitRead(t, table, 40<<10-freeReading)
 	second, err := half()
 	if err == nil {
 		_, err = second.Read(make([]byte, 1))
@@ -80,6 +71,20 @@ func TestHeadersOverTLSAreBoundedByAddress(t *testing.T) {
 	}
 	if resp, err := http.ReadResponse(bufio.NewReader(first), nil); err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("the first is answered %v, %v", resp, err)
+	}
+}
+
+// awaitRead waits until so many bytes are held of what a first client has sent: a second one could be read before it otherwise.
+func awaitRead(t *testing.T, table *Table, held int64) {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for deadline := time.After(time.Minute); table.Reading.Used() < held; {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("%d bytes are held of the first client, not %d", table.Reading.Used(), held)
+		}
 	}
 }
 
@@ -137,6 +142,7 @@ func TestHandshakesAreBoundedByAddress(t *testing.T) {
 	if _, err := begin(); err != nil {
 		t.Fatal(err)
 	}
+	awaitRead(t, table, 48<<10-freeRecord)
 	second, err := begin()
 	if err == nil {
 		_, err = second.Read(make([]byte, 1))
