@@ -246,31 +246,32 @@ func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, host string, cfg *Config)
 		kind  error
+		text  string
 	}{
 		"lib is a directory": {func(t *testing.T, host string, _ *Config) {
 			os.Remove(filepath.Join(host, "lib"))
 			os.Mkdir(filepath.Join(host, "lib"), 0o755)
-		}, ErrUnsupportedHost},
-		"no bin": {func(t *testing.T, host string, _ *Config) { os.Remove(filepath.Join(host, "bin")) }, ErrUnsupportedHost},
+		}, ErrUnsupportedHost, ""},
+		"no bin": {func(t *testing.T, host string, _ *Config) { os.Remove(filepath.Join(host, "bin")) }, ErrUnsupportedHost, ""},
 		"bin leads away": {func(t *testing.T, host string, _ *Config) {
 			os.Remove(filepath.Join(host, "bin"))
 			put(t, host, "bin", "->opt")
-		}, ErrUnsupportedHost},
-		"no bash":              {func(t *testing.T, host string, _ *Config) { os.Remove(filepath.Join(host, "usr/bin/bash")) }, ErrUnsupportedHost},
-		"no agent":             {func(t *testing.T, _ string, cfg *Config) { cfg.AgentPath += "x" }, os.ErrNotExist},
-		"agent is a directory": {func(t *testing.T, host string, cfg *Config) { cfg.AgentPath = host }, nil},
-		"nameserver":           {func(t *testing.T, _ string, cfg *Config) { cfg.Nameservers = []string{"1.1.1.1\nsearch evil"} }, nil},
+		}, ErrUnsupportedHost, ""},
+		"no bash":              {func(t *testing.T, host string, _ *Config) { os.Remove(filepath.Join(host, "usr/bin/bash")) }, ErrUnsupportedHost, ""},
+		"no agent":             {func(t *testing.T, _ string, cfg *Config) { cfg.AgentPath += "x" }, os.ErrNotExist, ""},
+		"agent is a directory": {func(t *testing.T, host string, cfg *Config) { cfg.AgentPath = host }, nil, ""},
+		"nameserver":           {func(t *testing.T, _ string, cfg *Config) { cfg.Nameservers = []string{"1.1.1.1\nsearch evil"} }, nil, ""},
 		"huge configuration": {func(t *testing.T, host string, _ *Config) {
 			for _, n := range "0123456789" {
-				put(t, host, "etc/ld.so.conf.d/"+string(n), strings.Repeat("/x\n", maxHostFile/3))
+				put(t, host, "etc/ld.so.conf.d/"+string(n), strings.Repeat("/"+strings.Repeat("x", 98)+"\n", maxHostFile/100))
 			}
-		}, nil},
+		}, nil, "bytes of configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			host := fakeHost(t, nil)
 			cfg := Config{Dir: t.TempDir(), AgentPath: filepath.Join(host, "agent"), HostRoot: host}
 			c.spoil(t, host, &cfg)
-			if b, err := Build(t.Context(), cfg); err == nil || c.kind != nil && !errors.Is(err, c.kind) {
+			if b, err := Build(t.Context(), cfg); err == nil || c.kind != nil && !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) {
 				t.Errorf("got %+v, %v", b, err)
 			}
 			if ids, _ := List(cfg.Dir); len(ids) != 0 {

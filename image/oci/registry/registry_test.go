@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +47,16 @@ type fixture struct {
 	blobs  atomic.Int32
 }
 
+// served is the image of every registry: the race detector makes it slow.
+var served = sync.OnceValues(func() (v1.Image, error) {
+	big, errA := ocitest.Layer(ocitest.Regular("big", noise(1<<20)))
+	small, errB := ocitest.Layer(ocitest.Regular("small", "x"))
+	if err := errors.Join(errA, errB); err != nil {
+		return nil, err
+	}
+	return ocitest.Image(v1.Config{User: "me"}, big, small)
+})
+
 func serve(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{}
@@ -60,13 +71,8 @@ func serve(t testing.TB) *fixture {
 	}))
 	t.Cleanup(f.Close)
 	f.host = strings.TrimPrefix(f.URL, "http://")
-	big, errA := ocitest.Layer(ocitest.Regular("big", noise(1<<20)))
-	small, errB := ocitest.Layer(ocitest.Regular("small", "x"))
-	if err := errors.Join(errA, errB); err != nil {
-		t.Fatal(err)
-	}
 	var err error
-	if f.image, err = ocitest.Image(v1.Config{User: "me"}, big, small); err != nil {
+	if f.image, err = served(); err != nil {
 		t.Fatal(err)
 	}
 	tag, err := name.NewTag(f.host + "/me/app:1")
