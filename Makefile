@@ -9,6 +9,8 @@ EMBED_BUILD ?= $(GO) run ./internal/embedded/build
 
 export GO FUZZTIME EMBED_BUILD
 export CGO_ENABLED = 0
+# As in the program that is released: what a step compiles serves the next one, and other clones.
+export GOFLAGS := $(GOFLAGS) -trimpath
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test lint unit cross e2e rootless race soak crash swap browser busy microvm images recipes compatibility conformance generate fuzz bench bench-compare clean
