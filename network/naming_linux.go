@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,8 +39,8 @@ type naming struct {
 	rules    enforcer
 	router   *router
 	tracking *tracked.Flows
-	count    *atomic.Uint64 // Of what was refused.
-	due      *bound.Alarm   // Rings when an address expires.
+	count    *refused.Counter
+	due      *bound.Alarm // Rings when an address expires.
 
 	servers *byname.Servers
 	// serving ends with the servers.
@@ -141,8 +140,8 @@ func (n *naming) Refused(guest netip.Addr, proto, name string, to netip.AddrPort
 	if !n.Known(guest) {
 		return
 	}
-	n.count.Add(1)
 	n.leases.seen(guest).Refused(refused.Packet{From: guest, Proto: proto, To: to, Name: name}, time.Now())
+	n.count.Add()
 }
 
 // Answered records a query of a guest that had an answer, and Opened a connection that was opened by name.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"github.com/rundlet/rundlet/internal/flock"
 	"github.com/rundlet/rundlet/internal/gate"
@@ -17,6 +16,7 @@ import (
 	"github.com/rundlet/rundlet/network/bound"
 	"github.com/rundlet/rundlet/network/links"
 	"github.com/rundlet/rundlet/network/namespace"
+	"github.com/rundlet/rundlet/network/refused"
 	"github.com/rundlet/rundlet/network/tracked"
 )
 
@@ -37,7 +37,7 @@ type Network struct {
 	repairs  *repairs
 	naming   *naming
 	life     gate.Gate
-	refused  atomic.Uint64 // See RefusedPackets.
+	refused  *refused.Counter // See Refusals.
 
 	stop       context.CancelFunc // Ends the background work.
 	background sync.WaitGroup
@@ -59,7 +59,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := os.MkdirAll(slotsDir(cfg.RunDir), 0o700); err != nil {
 		return nil, fmt.Errorf("network: make run directory: %w", err)
 	}
-	n := &Network{cfg: cfg, leases: newLeases(cfg.Range), repairs: &repairs{onRepair: cfg.OnRepair}}
+	n := &Network{cfg: cfg, leases: newLeases(cfg.Range), refused: refused.NewCounter(), repairs: &repairs{onRepair: cfg.OnRepair}}
 	defer func() {
 		if err != nil {
 			n.abandon()
@@ -100,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err := router.shortenTracking(); err != nil { // The rules loaded the module.
 		return nil, fmt.Errorf("set the times of tracked flows: %w", err)
 	}
-	n.naming = &naming{cfg: cfg, life: &n.life, leases: n.leases, rules: n.rules, router: router, tracking: n.tracking, count: &n.refused, due: bound.NewAlarm()}
+	n.naming = &naming{cfg: cfg, life: &n.life, leases: n.leases, rules: n.rules, router: router, tracking: n.tracking, count: n.refused, due: bound.NewAlarm()}
 	if err := n.naming.serve(); err != nil {
 		return nil, fmt.Errorf("serve names: %w", err)
 	}

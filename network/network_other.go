@@ -68,8 +68,8 @@ func (*Network) Refused(string, time.Time) ([]refused.Attempt, error) { return n
 // Traffic returns ErrUnsupported.
 func (*Network) Traffic(string) (seen.Traffic, error) { return seen.Traffic{}, ErrUnsupported }
 
-// RefusedPackets returns 0.
-func (*Network) RefusedPackets() uint64 { return 0 }
+// Refusals returns none.
+func (*Network) Refusals() *refused.Counter { return nil }
 
 // CheckSelf returns ErrUnsupported.
 func (*Network) CheckSelf(context.Context) error { return ErrUnsupported }

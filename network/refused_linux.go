@@ -14,11 +14,11 @@ import (
 // watchRefused records what slots are refused.
 func (n *naming) watchRefused(ctx context.Context) error {
 	return refused.Watch(ctx, n.router.ns, func(p refused.Packet) {
-		n.count.Add(1)
 		if p.From.Is6() {
 			p.From = ipv6.IPv4(p.From)
 		}
 		n.leases.seen(p.From).Packet(p, time.Now())
+		n.count.Add()
 	})
 }
 
@@ -51,8 +51,8 @@ func (n *Network) Traffic(slotID string) (seen.Traffic, error) {
 	return t, nil
 }
 
-// RefusedPackets counts the packets that slots were refused, as far as the kernel reported them.
-func (n *Network) RefusedPackets() uint64 { return n.refused.Load() }
+// Refusals counts what slots were refused, as far as the kernel reported it.
+func (n *Network) Refusals() *refused.Counter { return n.refused }
 
 // seen is the record of the slot with a guest's address; nil if there is none.
 func (l *leases) seen(guest netip.Addr) *seen.Slot {

@@ -75,8 +75,8 @@ func TestWhatASlotIsRefusedIsRecorded(t *testing.T) {
 			t.Errorf("%s: %+v", want, a)
 		}
 	}
-	if n.RefusedPackets() < 5 {
-		t.Errorf("%d packets were counted", n.RefusedPackets())
+	if n.Refusals().Load() < 5 {
+		t.Errorf("%d packets were counted", n.Refusals().Load())
 	}
 	if of := attempts(t, n, other); len(of) > 0 {
 		t.Errorf("the other slot has %v", of)

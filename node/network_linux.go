@@ -107,6 +107,10 @@ func (s slotNetwork) Refused(slotID string, since time.Time) ([]sandbox.Refusal,
 	return out, err
 }
 
+func (s slotNetwork) Refusals() <-chan struct{} { return s.Network.Refusals().More() }
+
+func (s slotNetwork) RefusedPackets() uint64 { return s.Network.Refusals().Load() }
+
 func (s slotNetwork) Traffic(slotID string) (sandbox.Traffic, error) {
 	t, err := s.Network.Traffic(slotID)
 	out := sandbox.Traffic{

@@ -125,12 +125,13 @@ func (d recordingDriver) Dial(ctx context.Context, id string, port uint16) (net.
 
 // fakeNetwork leases numbered slots.
 type fakeNetwork struct {
-	f       *fixture
-	mu      sync.Mutex
-	next    int
-	leased  map[string]egress.Policy
-	refused map[string][]sandbox.Refusal
-	broken  []string
+	f        *fixture
+	mu       sync.Mutex
+	next     int
+	leased   map[string]egress.Policy
+	refused  map[string][]sandbox.Refusal
+	refusals chan struct{} // Receives after refuse.
+	broken   []string
 }
 
 func (n *fakeNetwork) Broken() []string {
@@ -243,8 +244,16 @@ func (n *fakeNetwork) internet(id string) bool {
 	return n.leased[id].Equal(egress.Everything)
 }
 
+func (n *fakeNetwork) Refusals() <-chan struct{} { return n.refusals }
+
 // refuse makes a list of what a leased slot was refused.
 func (n *fakeNetwork) refuse(id string, list ...sandbox.Refusal) {
+	defer func() {
+		select {
+		case n.refusals <- struct{}{}:
+		default: // It is to be received yet.
+		}
+	}()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.refused == nil {

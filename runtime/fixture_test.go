@@ -250,7 +250,7 @@ func (f *fixture) agent(id string) func(net.Conn) {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, host: memvm.NewHost(), fail: map[string]int{}, during: map[string]func(){}, inits: map[string]envd.InitRequest{}, muted: map[string]bool{}, uses: map[string]string{}, asked: map[string]int{}, stamp: "v1", files: t.TempDir()}
-	f.network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}}
+	f.network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}, refusals: make(chan struct{}, 1)}
 	f.dbPath = filepath.Join(t.TempDir(), "db")
 	f.db = newDatabase(t, f.dbPath)
 	f.cfg = Config{

@@ -310,7 +310,7 @@ func TestUserDataOutlivesAnEphemeralInstance(t *testing.T) {
 	own.Prune = func(_ context.Context, keep func() ([]string, error)) (err error) { pruned, err = keep(); return err }
 	other := recordingDriver{f.driver.Driver, f}
 	own.Driver = withoutAdoption{other}
-	own.Network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}}
+	own.Network = &fakeNetwork{f: f, leased: map[string]egress.Policy{}, refusals: make(chan struct{}, 1)}
 	set := f.db.Warm.Set(ctx, template.BaseAlias, 2)
 	rt, err := Open(ctx, own)
 	if err != nil || set != nil {

@@ -248,7 +248,7 @@ func Open(ctx context.Context, cfg Config) (*Runtime, error) {
 		Admission: r.admission, InUse: &r.held, Background: r.background, Steps: r.steps, Keep: r.pool.Keep,
 		Progress: cfg.Progress, Log: cfg.Log,
 	})
-	r.Journal = events.New(events.Config{Store: db.Events, Live: r.live, Refused: cfg.Network.Refused, Silent: cfg.Ephemeral, Bounds: journal.DefaultBounds, Life: r.life, Log: cfg.Log})
+	r.Journal = events.New(events.Config{Store: db.Events, Live: r.live, Refused: cfg.Network.Refused, Refusals: cfg.Network.Refusals(), Silent: cfg.Ephemeral, Bounds: journal.DefaultBounds, Life: r.life, Log: cfg.Log})
 	r.rows = &rows.Writer{Store: rows.Store{Sandboxes: db.Sandboxes}, Here: r.claims.SandboxHere, Journal: r.Journal, Log: cfg.Log}
 	r.ender = end.New(end.Config{
 		Driver: cfg.Driver, Rows: r.rows, Live: r.live, Places: r.admission.Places, Machines: r.machines, Claims: r.claims,

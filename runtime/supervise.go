@@ -71,7 +71,7 @@ func startLoops(r *Runtime) {
 	r.background.Every(s.Hygiene, r.cleaner.Clean)
 	r.background.Every(s.Host, r.templates.Refresh)
 	r.background.Every(pager.Interval, func(ctx context.Context) { r.pager.Look(ctx, false) })
-	r.Journal.Run(r.background.Every)
+	r.Journal.Run(r.background.Every, r.background.Go)
 	if s.Sample != nil {
 		r.background.Every(s.Pressure, func(context.Context) { r.host.Look(time.Now()) })
 	}

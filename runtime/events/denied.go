@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// DeniedInterval is how often the lists of what sandboxes were refused are looked at: so there is one event of a sandbox in that
-	// time at most.
+	// DeniedInterval is from a refusal to the look at what all sandboxes were refused: so there is one event of a sandbox in that time
+	// at most.
 	DeniedInterval = time.Second
 	// mostDenied is how many sandboxes get such an event at a time. What others were refused is in a later one.
 	mostDenied = 10
@@ -46,22 +46,45 @@ type denied struct {
 	Destinations int    `json:"destinations"`
 }
 
-// LookForDenied writes an event for each sandbox that was refused something since the last one.
-func (j *Journal) LookForDenied(ctx context.Context) {
+// reportDenied looks for what sandboxes were refused, some time after they were, until ctx ends.
+func (j *Journal) reportDenied(ctx context.Context) {
+	for again := false; ; again = j.LookForDenied(ctx) {
+		if !again {
+			select {
+			case <-ctx.Done():
+				return
+			case <-j.cfg.Refusals:
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(DeniedInterval):
+		}
+	}
+}
+
+// LookForDenied writes an event for each sandbox that was refused something since the last one. It returns whether some is left for the
+// next look.
+func (j *Journal) LookForDenied(ctx context.Context) (again bool) {
 	var events []sandbox.Event
 	now := map[string]reported{}
 	for _, sb := range j.cfg.Live.All() { // In no order, so that each gets its turn.
-		if sb.Recorded() != sandbox.StateRunning {
+		row := sb.Row()
+		data, counts := j.refused(row)
+		if data.Count == 0 {
 			continue
 		}
-		row := sb.Row()
-		if data, counts := j.refused(row); data.Count > 0 {
-			events = append(events, event(row, sandbox.EventDenied, data, time.Now()))
-			now[row.ID] = counts
-		}
 		if len(events) == mostDenied {
+			again = true
 			break
 		}
+		if sb.Recorded() != sandbox.StateRunning {
+			again = true // It begins, or ends.
+			continue
+		}
+		events = append(events, event(row, sandbox.EventDenied, data, time.Now()))
+		now[row.ID] = counts
 	}
 	for id, r := range j.denials.reported {
 		// One that is paused has no slot, and may be kept for long. It gets another.
@@ -70,18 +93,19 @@ func (j *Journal) LookForDenied(ctx context.Context) {
 		}
 	}
 	if len(events) == 0 {
-		return
+		return again
 	}
 	if err := j.cfg.Store.Write(ctx, events); err != nil {
 		if !j.denials.failed && ctx.Err() == nil {
 			j.cfg.Log.Warn("could not write what sandboxes were refused; will retry", "error", err)
 		}
 		j.denials.failed = true
-		return
+		return true
 	}
 	j.denials.failed = false
 	maps.Copy(j.denials.reported, now)
 	j.Wrote(events)
+	return again
 }
 
 // refused is what a sandbox was refused since the last event of it.

@@ -2,12 +2,14 @@ package events
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rundlet/rundlet/runtime/live"
@@ -159,6 +161,75 @@ func TestNothingNewIsNotRead(t *testing.T) {
 	}
 	if w.lists != before || before > 1 {
 		t.Errorf("%d lists were read for 1 event, and then %d for none", before, w.lists-before)
+	}
+}
+
+// What is refused is reported an interval later, and what is left over after another one. Where nothing is refused, no list is looked at.
+func TestDenialsAreReportedWhenThereAreSome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ids []string
+		for i := range mostDenied + 3 {
+			ids = append(ids, fmt.Sprint("i", i))
+		}
+		w := newWorld(t, ids...)
+		looks, inner := 0, w.cfg.Refused
+		w.cfg.Refused = func(slot string, since time.Time) ([]sandbox.Refusal, error) {
+			looks++
+			return inner(slot, since)
+		}
+		refusals := make(chan struct{}, 1)
+		w.cfg.Refusals = refusals
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); w.reportDenied(ctx) }()
+		time.Sleep(time.Hour)
+		if looks > 0 {
+			t.Errorf("%d lists were looked at, and nothing was refused", looks)
+		}
+		for _, id := range ids {
+			w.refused["slot-"+id] = []sandbox.Refusal{refusal("1.1.1.1", 443, 7)}
+		}
+		refusals <- struct{}{}
+		for i, want := range []int{0, mostDenied, len(ids), len(ids)} {
+			if i > 0 {
+				time.Sleep(DeniedInterval)
+			}
+			if synctest.Wait(); len(w.db.events) != want {
+				t.Errorf("%d intervals later there are %d events, want %d", i, len(w.db.events), want)
+			}
+		}
+		before := looks
+		time.Sleep(time.Hour)
+		if looks != before {
+			t.Errorf("%d lists were looked at after all was reported", looks-before)
+		}
+		w.db.fail = store.ErrFull
+		w.refused["slot-i1"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 8)}
+		refusals <- struct{}{}
+		time.Sleep(time.Minute)
+		w.db.fail = nil
+		time.Sleep(2 * DeniedInterval)
+		if synctest.Wait(); len(w.db.events) != len(ids)+1 {
+			t.Errorf("%d events after a write that failed, want %d", len(w.db.events), len(ids)+1)
+		}
+		stop()
+		<-ended
+	})
+}
+
+// What a sandbox is refused while it begins is reported when it runs, also if nothing more is refused.
+func TestADenialOfOneThatBeginsComesLater(t *testing.T) {
+	w := newWorld(t)
+	sb := live.New(store.Sandbox{ID: "i1", State: sandbox.StateCreating, SlotID: "slot-i1"})
+	w.cfg.Live.Know(sb, nil)
+	w.refused["slot-i1"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 3)}
+	if again := w.LookForDenied(t.Context()); !again || len(w.db.events) > 0 {
+		t.Errorf("look again: %v; %v", again, w.db.events)
+	}
+	w.cfg.Live.Remove(sb)
+	w.cfg.Live.Know(live.New(store.Sandbox{ID: "i1", State: sandbox.StateRunning, SlotID: "slot-i1"}), nil)
+	if again := w.LookForDenied(t.Context()); again || len(w.db.events) != 1 {
+		t.Errorf("look again: %v; %v", again, w.db.events)
 	}
 }
 

@@ -32,6 +32,8 @@ type Config struct {
 	// a time.
 	Live    *live.Set
 	Refused func(slotID string, since time.Time) ([]sandbox.Refusal, error)
+	// Refusals receives after slots were refused something.
+	Refusals <-chan struct{}
 	// Silent: no change is an event.
 	Silent bool
 	Bounds journal.Bounds
@@ -63,11 +65,12 @@ func New(cfg Config) *Journal {
 	return &Journal{cfg: cfg, denials: denials{reported: map[string]reported{}}}
 }
 
-// Run does what the journal has to do now and then, by every, which calls a function at an interval.
-func (j *Journal) Run(every func(time.Duration, func(context.Context))) {
+// Run does what the journal has to do now and then, by every, which calls a function at an interval, and begin, which runs one
+// until Life ends.
+func (j *Journal) Run(every func(time.Duration, func(context.Context)), begin func(func()) bool) {
 	every(TrimInterval, j.Trim)
 	if !j.cfg.Silent {
-		every(DeniedInterval, j.LookForDenied)
+		begin(func() { j.reportDenied(j.cfg.Life) })
 	}
 }
 

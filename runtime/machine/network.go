@@ -30,6 +30,8 @@ type Network interface {
 	CheckProxy(ctx context.Context, p egress.Policy) error
 	// Refused returns what a slot was refused, the latest first; none, at no cost, if that was all until a time.
 	Refused(slotID string, since time.Time) ([]sandbox.Refusal, error)
+	// Refusals receives after slots were refused something, once for much; nil never does. It is for one reader.
+	Refusals() <-chan struct{}
 	// Traffic returns what a slot sent, received and reached.
 	Traffic(slotID string) (sandbox.Traffic, error)
 	// Adopt keeps the slots in use and frees every other one of this instance.
