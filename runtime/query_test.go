@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rundlet/rundlet/sandbox"
+	"github.com/rundlet/rundlet/vm"
 )
 
 func ids(list []sandbox.Sandbox) string {
@@ -84,5 +86,33 @@ func TestDial(t *testing.T) {
 	}
 	if _, err := f.rt.Dial(context.Background(), "iunknown", 80); !errors.Is(err, sandbox.ErrNotRunning) {
 		t.Errorf("unknown sandbox: %v", err)
+	}
+}
+
+// A connection that a pause broke off says nothing about the port, also if the sandbox runs again by now.
+func TestADialThatAPauseBrokeOffIsNotOfAClosedPort(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	sb := f.create()
+	var paused atomic.Bool
+	f.mu.Lock()
+	f.dial = func(string) error {
+		if !paused.CompareAndSwap(false, true) {
+			return nil
+		}
+		err := f.rt.Pause(ctx, sb.ID, true)
+		if err == nil {
+			_, _, err = f.rt.Connect(ctx, sb.ID, time.Hour)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return vm.ErrUnavailable
+	}
+	f.mu.Unlock()
+	if _, err := f.rt.Dial(ctx, sb.ID, 81); !errors.Is(err, sandbox.ErrNotRunning) {
+		t.Errorf("broken off: %v", err)
+	}
+	if _, err := f.rt.Dial(ctx, sb.ID, 81); !errors.Is(err, sandbox.ErrPortClosed) {
+		t.Errorf("closed: %v", err)
 	}
 }
