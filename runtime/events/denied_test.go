@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,9 +173,10 @@ func TestDenialsAreReportedWhenThereAreSome(t *testing.T) {
 			ids = append(ids, fmt.Sprint("i", i))
 		}
 		w := newWorld(t, ids...)
-		looks, inner := 0, w.cfg.Refused
+		inner := w.cfg.Refused
+		var looks atomic.Int64
 		w.cfg.Refused = func(slot string, since time.Time) ([]sandbox.Refusal, error) {
-			looks++
+			looks.Add(1)
 			return inner(slot, since)
 		}
 		refusals := make(chan struct{}, 1)
@@ -182,9 +184,10 @@ func TestDenialsAreReportedWhenThereAreSome(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); w.reportDenied(ctx) }()
-		time.Sleep(time.Hour)
-		if looks > 0 {
-			t.Errorf("%d lists were looked at, and nothing was refused", looks)
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		pass(time.Hour)
+		if looks.Load() > 0 {
+			t.Errorf("%d lists were looked at, and nothing was refused", looks.Load())
 		}
 		for _, id := range ids {
 			w.refused["slot-"+id] = []sandbox.Refusal{refusal("1.1.1.1", 443, 7)}
@@ -192,25 +195,25 @@ func TestDenialsAreReportedWhenThereAreSome(t *testing.T) {
 		refusals <- struct{}{}
 		for i, want := range []int{0, mostDenied, len(ids), len(ids)} {
 			if i > 0 {
-				time.Sleep(DeniedInterval)
+				pass(DeniedInterval)
 			}
-			if synctest.Wait(); len(w.db.events) != want {
-				t.Errorf("%d intervals later there are %d events, want %d", i, len(w.db.events), want)
+			if got := w.db.written(); got != want {
+				t.Errorf("%d intervals later there are %d events, want %d", i, got, want)
 			}
 		}
-		before := looks
-		time.Sleep(time.Hour)
-		if looks != before {
-			t.Errorf("%d lists were looked at after all was reported", looks-before)
+		before := looks.Load()
+		pass(time.Hour)
+		if looks.Load() != before {
+			t.Errorf("%d lists were looked at after all was reported", looks.Load()-before)
 		}
-		w.db.fail = store.ErrFull
+		w.db.failWith(store.ErrFull)
 		w.refused["slot-i1"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 8)}
 		refusals <- struct{}{}
-		time.Sleep(time.Minute)
-		w.db.fail = nil
-		time.Sleep(2 * DeniedInterval)
-		if synctest.Wait(); len(w.db.events) != len(ids)+1 {
-			t.Errorf("%d events after a write that failed, want %d", len(w.db.events), len(ids)+1)
+		pass(time.Minute)
+		w.db.failWith(nil)
+		pass(2 * DeniedInterval)
+		if got := w.db.written(); got != len(ids)+1 {
+			t.Errorf("%d events after a write that failed, want %d", got, len(ids)+1)
 		}
 		stop()
 		<-ended

@@ -38,6 +38,20 @@ func (t *table) add(ids ...string) {
 	}
 }
 
+// written is how many events there are.
+func (t *table) written() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.events)
+}
+
+// failWith lets calls from now on fail; nil, succeed.
+func (t *table) failWith(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fail = err
+}
+
 func (t *table) Page(ctx context.Context, f sandbox.EventFilter, after int64) ([]sandbox.Event, error) {
 	page, err := t.page(f, after)
 	if t.during != nil && err == nil {
