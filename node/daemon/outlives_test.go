@@ -47,7 +47,7 @@ func (s *openSlots) Acquire(context.Context, egress.Policy) (machine.Slot, error
 }
 func (*openSlots) Release(context.Context, string) error                       { return nil }
 func (*openSlots) Refused(string, time.Time) ([]sandbox.Refusal, error)        { return nil, nil }
-func (*openSlots) Refusals() <-chan struct{}                                    { return nil }
+func (*openSlots) Refusals() <-chan struct{}                                   { return nil }
 func (*openSlots) Traffic(string) (sandbox.Traffic, error)                     { return sandbox.Traffic{}, nil }
 func (*openSlots) SetEgress(context.Context, string, egress.Policy) error      { return nil }
 func (*openSlots) CheckProxy(context.Context, egress.Policy) error             { return nil }
