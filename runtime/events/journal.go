@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// TrimInterval is how often old events are removed.
-	TrimInterval = time.Minute
+	// TrimInterval is how often old events are removed, if some were written meanwhile, and TrimRest how often if none were: they grow old.
+	TrimInterval, TrimRest = time.Minute, time.Hour
 	// Gather is how long AwaitEvents waits after a new event for more, so that many events are few reads.
 	Gather = 50 * time.Millisecond
 )
@@ -56,6 +56,9 @@ type Journal struct {
 	cfg  Config
 	mu   sync.Mutex
 	next chan struct{} // closed by the next event; nil if no call waits
+	// written: events were written since the last Trim, which was at trimmed.
+	written bool
+	trimmed time.Time
 
 	denials denials
 }
@@ -97,6 +100,7 @@ func (j *Journal) Wrote(events []sandbox.Event) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.written = true
 	if j.next != nil {
 		close(j.next)
 		j.next = nil
@@ -185,9 +189,24 @@ func (j *Journal) wait(ctx context.Context, until <-chan struct{}) error {
 	}
 }
 
-// Trim removes old events.
+// Trim removes old events, if there can be some.
 func (j *Journal) Trim(ctx context.Context) {
-	if _, err := j.cfg.Store.Trim(ctx, time.Now(), j.cfg.Bounds); err != nil && ctx.Err() == nil {
-		j.cfg.Log.Warn("could not remove old events; will retry", "error", err)
+	now := time.Now()
+	j.mu.Lock()
+	rest := !j.written && !j.trimmed.IsZero() && now.Sub(j.trimmed) < TrimRest
+	if !rest {
+		j.written, j.trimmed = false, now
+	}
+	j.mu.Unlock()
+	if rest {
+		return
+	}
+	if _, err := j.cfg.Store.Trim(ctx, now, j.cfg.Bounds); err != nil {
+		j.mu.Lock()
+		j.written = true // It tries again.
+		j.mu.Unlock()
+		if ctx.Err() == nil {
+			j.cfg.Log.Warn("could not remove old events; will retry", "error", err)
+		}
 	}
 }

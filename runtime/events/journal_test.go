@@ -28,6 +28,7 @@ type table struct {
 	reads  int
 	from   []int64 // the positions after which pages were read
 	fail   error
+	trims  int
 }
 
 func (t *table) add(ids ...string) {
@@ -102,7 +103,10 @@ func (t *table) Position(_ context.Context, id string) (int64, error) {
 	return 0, store.ErrNotFound
 }
 
-func (t *table) Trim(context.Context, time.Time, journal.Bounds) (int64, error) { return 0, t.fail }
+func (t *table) Trim(context.Context, time.Time, journal.Bounds) (int64, error) {
+	t.trims++
+	return 0, t.fail
+}
 
 func TestManyEventsAreFewReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -263,6 +267,36 @@ func TestPositionsOfEvents(t *testing.T) {
 	if _, _, err := j.EventPosition(t.Context(), "d"); !errors.Is(err, sandbox.ErrInvalid) {
 		t.Errorf("one that is not there: %v", err)
 	}
+}
+
+// Where nothing is written, the database is left alone for an hour.
+func TestNothingIsTrimmedWithoutNewEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &table{}
+		j := New(Config{Store: db, Life: t.Context(), Log: slog.New(slog.DiscardHandler)})
+		after := func(minutes, want int) {
+			t.Helper()
+			for range minutes {
+				time.Sleep(TrimInterval)
+				j.Trim(t.Context())
+			}
+			if db.trims != want {
+				t.Errorf("trimmed %d times, want %d", db.trims, want)
+			}
+		}
+		after(1, 1) // What an earlier daemon wrote.
+		after(59, 1)
+		after(1, 2)
+		j.Wrote([]sandbox.Event{{}})
+		after(5, 3)
+		j.Wrote(nil)
+		after(5, 3)
+		db.fail = store.ErrFull
+		j.Wrote([]sandbox.Event{{}})
+		after(3, 6)
+		db.fail = nil
+		after(5, 7)
+	})
 }
 
 func TestATrimThatFailsIsLogged(t *testing.T) {
