@@ -35,6 +35,11 @@ func flushRules(in netns.NsHandle) error {
 // once every ten seconds for five minutes.
 func TestTheNetworkHealsWhileGuestsProbe(t *testing.T) {
 	srv, api, dir := newServer(t)
+	t.Cleanup(func() {
+		if t.Failed() { // What does not look, or does not end?
+			t.Log(srv.goroutines("rundlet/network"))
+		}
+	})
 	got := &arrivals{counts: map[string]int{}, fresh: make(chan struct{}, 1)}
 	makeInternet(t, func() { got.sink(t); got.capture(t) })
 	got.sink(t)

@@ -185,6 +185,25 @@ func (s *server) logTail() string {
 	return "--- end of the server's log\n" + string(data)
 }
 
+// goroutines ends the daemon, and returns what its goroutines did whose stacks have a text.
+func (s *server) goroutines(about string) string {
+	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		return err.Error()
+	}
+	<-s.exited
+	data, err := os.ReadFile(s.log)
+	if err != nil {
+		return err.Error()
+	}
+	var out strings.Builder
+	for one := range strings.SplitSeq(string(data[min(s.logged, int64(len(data))):]), "\n\n") {
+		if strings.HasPrefix(one, "goroutine ") && strings.Contains(one, about) {
+			out.WriteString(one + "\n\n")
+		}
+	}
+	return out.String()
+}
+
 // troubles are the warnings and errors of all daemons of the directory, and all
 // that they said of some sandboxes; at most the last two hundred lines.
 func (s *server) troubles(about ...string) string {

@@ -148,15 +148,22 @@ func (u *uplink) findOwn() (own []netip.Prefix, resolvers []netip.Addr, err erro
 func (r *nftRules) setOwn(own []netip.Prefix) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if slices.Equal(own, r.own) {
+	// Without a wish nothing is written yet, and what an earlier process wrote is still to be read.
+	if r.own, own = own, r.own; slices.Equal(own, r.own) || r.guard.Want == "" {
 		return nil
 	}
-	r.own = own
-	if r.guard.Want == "" {
-		return nil // Nothing is written yet, and what an earlier process wrote is still to be read.
-	}
-	r.guard.Want = ""
-	return r.rewrite()
+	return r.renew(func() { r.guard.Want = "" })
+}
+
+// renew rewrites the table for another reason than a loss, after a change of what it should be. If that mends one, the next look
+// reports it. The caller holds mu.
+func (r *nftRules) renew(change func()) error {
+	whole, _ := r.guard.Whole(nil)
+	unseen := r.unseen || !whole
+	change()
+	err := r.rewrite()
+	r.unseen, r.stale = unseen, err != nil
+	return err
 }
 
 func (r *nftRules) settle(mend bool) (lost bool, err error) {
@@ -166,7 +173,7 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	if err == nil && whole {
 		whole, err = r.flows.Whole(nil)
 	}
-	whole = whole && !r.stale
+	whole = whole && !r.stale && !r.unseen
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
 	}

@@ -2,9 +2,12 @@ package network
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/google/nftables"
 
 	"github.com/rundlet/rundlet/network/nft"
 	"github.com/rundlet/rundlet/network/policies"
@@ -62,4 +65,45 @@ func mustPrefixes(list ...string) []netip.Prefix {
 		out[i] = netip.MustParsePrefix(s)
 	}
 	return out
+}
+
+// A loss that is mended by a rewrite for another reason is reported: otherwise an operator does not learn that something flushes the rules.
+func TestALossThatARewriteMendsIsReported(t *testing.T) {
+	for name, rewrite := range map[string]func(t *testing.T, w *world, n *Network, rules *nftRules){
+		"other addresses of the host": func(t *testing.T, _ *world, _ *Network, rules *nftRules) {
+			if err := rules.setOwn(append(slices.Clone(rules.own), netip.MustParsePrefix("192.0.2.7/32"))); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"ranges that are left": func(_ *testing.T, w *world, n *Network, rules *nftRules) {
+			rules.stale = true
+			w.acquire(n, allow)
+		},
+	} {
+		for _, flushed := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, flushed %v", name, flushed), func(t *testing.T) {
+				w := newWorld(t)
+				n := w.openHealing()
+				w.alone(n.Network)
+				rules := n.rules.enforcer.(*nftRules)
+				if lost, err := rules.settle(true); lost || err != nil {
+					t.Fatalf("lost %v, %v", lost, err)
+				}
+				if flushed {
+					if err := filterOf(n.router.ns, func(conn *nftables.Conn) error { conn.FlushRuleset(); return nil }); err != nil {
+						t.Fatal(err)
+					}
+				}
+				rewrite(t, w, n.Network, rules)
+				for _, mend := range []bool{false, true} {
+					if lost, err := rules.settle(mend); lost != flushed || err != nil {
+						t.Errorf("lost %v, %v", lost, err)
+					}
+				}
+				if lost, err := rules.settle(true); lost || err != nil {
+					t.Errorf("afterwards: lost %v, %v", lost, err)
+				}
+			})
+		}
+	}
 }

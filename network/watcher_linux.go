@@ -36,9 +36,8 @@ var self = os.Getpid()
 // watch looks after the network until ctx ends or the kernel's reports do. It
 // can be called again.
 func (w *watcher) watch(ctx context.Context) error {
-	return changes.Watch(ctx, changes.Source{
-		Router: w.router.ns, Host: w.uplink.host, Self: self, ChangedBy: w.repairs.changedBy,
-	}, w.look)
+	of := changes.Source{Router: w.router.ns, Host: w.uplink.host, Self: self, ChangedBy: w.repairs.changedBy}
+	return changes.Watch(ctx, of, w.look)
 }
 
 // look checks all parts of the network, in both namespaces, and repairs the wrong
