@@ -50,8 +50,8 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	row, run, _ := sb.Look()
-	switch s := row.State; s {
+	s, run := sb.Run()
+	switch s {
 	case sandbox.StateRunning:
 	case sandbox.StatePaused, sandbox.StateKilled, sandbox.StateKilling:
 		return nil, fmt.Errorf("sandbox %s is %s: %w", id, s, sandbox.ErrNotRunning)
@@ -60,11 +60,12 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	}
 	sb.NoteTraffic() // Also without an answer: a sandbox that hangs must not count as one that is not used.
 	conn, err := r.machines.Dial(ctx, id, port)
-	now, same, _ := sb.Look()
-	switch {
-	case err == nil:
+	if err == nil {
 		return sb.CountTraffic(conn), nil
-	case now.State != sandbox.StateRunning || same != run: // It may have been paused, and run again.
+	}
+	s, now := sb.Run()
+	switch {
+	case s != sandbox.StateRunning || now != run: // It may have been paused, and run again.
 		return nil, fmt.Errorf("sandbox %s: %w", id, sandbox.ErrNotRunning)
 	case host.Lack(err) != "":
 		return nil, fmt.Errorf("dial sandbox %s port %d: %w: %w", id, port, sandbox.ErrLacking, err)

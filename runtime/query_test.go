@@ -89,6 +89,23 @@ func TestDial(t *testing.T) {
 	}
 }
 
+// A kill that waits for a call which it breaks off has the sandbox already: no connection is made.
+func TestNoDialDuringAKill(t *testing.T) {
+	f := newFixture(t)
+	sb := f.create()
+	known, _ := f.rt.live.Find(sb.ID)
+	f.mu.Lock()
+	f.dial = func(string) error {
+		t.Error("a connection was tried")
+		return nil
+	}
+	f.mu.Unlock()
+	known.Condemn("killed by request")
+	if _, err := f.rt.Dial(context.Background(), sb.ID, 80); !errors.Is(err, sandbox.ErrNotRunning) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A connection that a pause broke off says nothing about the port, also if the sandbox runs again by now.
 func TestADialThatAPauseBrokeOffIsNotOfAClosedPort(t *testing.T) {
 	f, ctx := newFixture(t), context.Background()

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/store"
 )
 
@@ -13,6 +14,13 @@ func (sb *Sandbox) NextRun() int {
 	defer sb.mu.Unlock()
 	sb.run++
 	return sb.run
+}
+
+// Run returns State, and the number of the machine, of one moment.
+func (sb *Sandbox) Run() (state sandbox.State, run int) {
+	sb.mu.Lock()
+	defer sb.mu.Unlock()
+	return sb.stateLocked(), sb.run
 }
 
 // Look returns the row, the number of the machine, and whether a kill owns the rest
