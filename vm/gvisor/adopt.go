@@ -270,7 +270,11 @@ func clean(dirs files.Dirs, keys []string) {
 		return
 	}
 	for _, key := range keys {
-		if r, err := readRecord(dirs.Record(key)); err == nil && r.BootID == process.BootID() {
+		r, err := readRecord(dirs.Record(key))
+		if errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist) {
+			continue // Whose processes it names is not known.
+		}
+		if err == nil && r.BootID == process.BootID() {
 			sandbox, gofer := process.KillRecorded(r.SandboxPID, r.SandboxStart), process.KillRecorded(r.GoferPID, r.GoferStart)
 			if lives(sandbox) || lives(gofer) {
 				continue

@@ -3,6 +3,7 @@ package gvisor
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -75,5 +76,25 @@ func TestFilesStayWhereAProcessMayLive(t *testing.T) {
 	}
 	if after := leftovers(again); !slices.Equal(before, after) {
 		t.Errorf("before %q\nafter %q", before, after)
+	}
+}
+
+// Where a record cannot be read, the processes that it names are not known: the files stay, as for Adopt.
+func TestFilesStayWhereARecordCannotBeRead(t *testing.T) {
+	d := newDriver(t)
+	bundle, record := d.dirs.Bundle("0011"), d.dirs.Record("0011")
+	if err := errors.Join(os.Mkdir(bundle, 0o700), os.Mkdir(record, 0o700)); err != nil { // A directory cannot be read.
+		t.Fatal(err)
+	}
+	clean(d.dirs, []string{"0011"})
+	if _, err := os.Stat(bundle); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(record); err != nil {
+		t.Fatal(err)
+	}
+	clean(d.dirs, []string{"0011"})
+	if _, err := os.Stat(bundle); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without a record it is left: %v", err)
 	}
 }
