@@ -34,6 +34,14 @@ func (w *world) alone(n *Network) {
 	n.background.Wait()
 }
 
+// quiet opens a network that nothing looks after, and returns the rules of its router.
+func (w *world) quiet() (*Network, *nftRules) {
+	w.t.Helper()
+	n := w.openHealing()
+	w.alone(n.Network)
+	return n.Network, n.rules.enforcer.(*nftRules)
+}
+
 // openRouting makes both namespaces route everything, as they would without us.
 func (w *world) openRouting(n *Network) {
 	w.t.Helper()

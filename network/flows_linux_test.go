@@ -203,9 +203,7 @@ func (w *world) closeBoth(c net.Conn) {
 // the other table of the router is lost, and written again, at the same time.
 func TestALossOfBothTablesOfTheRouterIsRepaired(t *testing.T) {
 	w := newWorld(t)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
+	n, rules := w.quiet()
 	if lost, err := rules.settle(true); lost || err != nil {
 		t.Fatalf("lost %v, %v", lost, err)
 	}

@@ -152,18 +152,9 @@ func (r *nftRules) setOwn(own []netip.Prefix) error {
 	if r.own, own = own, r.own; slices.Equal(own, r.own) || r.guard.Want == "" {
 		return nil
 	}
-	return r.renew(func() { r.guard.Want = "" })
-}
-
-// renew rewrites the table for another reason than a loss, after a change of what it should be. If that mends one, the next look
-// reports it. The caller holds mu.
-func (r *nftRules) renew(change func()) error {
-	whole, _ := r.guard.Whole(nil)
-	unseen := r.unseen || !whole
-	change()
-	err := r.rewrite()
-	r.unseen, r.stale = unseen, err != nil
-	return err
+	r.guard.Renew()
+	r.guard.Want = ""
+	return r.rewrite()
 }
 
 func (r *nftRules) settle(mend bool) (lost bool, err error) {
@@ -173,10 +164,11 @@ func (r *nftRules) settle(mend bool) (lost bool, err error) {
 	if err == nil && whole {
 		whole, err = r.flows.Whole(nil)
 	}
-	whole = whole && !r.stale && !r.unseen
+	whole = whole && !r.stale
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
 	}
+	r.guard.Unseen = false
 	return true, r.rewrite()
 }
 

@@ -67,40 +67,53 @@ func mustPrefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// A loss that is mended by a rewrite for another reason is reported: otherwise an operator does not learn that something flushes the rules.
+// A loss that is mended by a rewrite for another reason is reported, once: otherwise an operator does not learn that something flushes the rules.
 func TestALossThatARewriteMendsIsReported(t *testing.T) {
-	for name, rewrite := range map[string]func(t *testing.T, w *world, n *Network, rules *nftRules){
-		"other addresses of the host": func(t *testing.T, _ *world, _ *Network, rules *nftRules) {
-			if err := rules.setOwn(append(slices.Clone(rules.own), netip.MustParsePrefix("192.0.2.7/32"))); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"ranges that are left": func(_ *testing.T, w *world, n *Network, rules *nftRules) {
+	for name, c := range map[string]struct {
+		host    bool
+		rewrite func(w *world, n *Network, rules *nftRules) error
+	}{
+		"the router, other addresses of the host": {false, func(_ *world, _ *Network, rules *nftRules) error {
+			return rules.setOwn(append(slices.Clone(rules.own), netip.MustParsePrefix("192.0.2.7/32")))
+		}},
+		"the router, ranges that are left": {false, func(w *world, n *Network, rules *nftRules) error {
 			rules.stale = true
 			w.acquire(n, allow)
-		},
+			return nil
+		}},
+		"the host, other addresses of it": {true, func(_ *world, n *Network, _ *nftRules) error {
+			n.uplink.mu.Lock()
+			defer n.uplink.mu.Unlock()
+			n.uplink.own = nil // Before.
+			return n.uplink.follow()
+		}},
 	} {
 		for _, flushed := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, flushed %v", name, flushed), func(t *testing.T) {
 				w := newWorld(t)
-				n := w.openHealing()
-				w.alone(n.Network)
-				rules := n.rules.enforcer.(*nftRules)
-				if lost, err := rules.settle(true); lost || err != nil {
+				n, rules := w.quiet()
+				ns, settle := n.router.ns, rules.settle
+				if c.host {
+					ns, settle = w.host, n.uplink.settleRules
+				}
+				w.acquire(n, allow) // It makes the uplink.
+				if lost, err := settle(true); lost || err != nil {
 					t.Fatalf("lost %v, %v", lost, err)
 				}
 				if flushed {
-					if err := filterOf(n.router.ns, func(conn *nftables.Conn) error { conn.FlushRuleset(); return nil }); err != nil {
+					if err := filterOf(ns, func(conn *nftables.Conn) error { conn.FlushRuleset(); return nil }); err != nil {
 						t.Fatal(err)
 					}
 				}
-				rewrite(t, w, n.Network, rules)
+				if err := c.rewrite(w, n, rules); err != nil {
+					t.Fatal(err)
+				}
 				for _, mend := range []bool{false, true} {
-					if lost, err := rules.settle(mend); lost != flushed || err != nil {
+					if lost, err := settle(mend); lost != flushed || err != nil {
 						t.Errorf("lost %v, %v", lost, err)
 					}
 				}
-				if lost, err := rules.settle(true); lost || err != nil {
+				if lost, err := settle(true); lost || err != nil {
 					t.Errorf("afterwards: lost %v, %v", lost, err)
 				}
 			})

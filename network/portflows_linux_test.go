@@ -250,9 +250,7 @@ func TestASlotOfAPortHearsThatItsPacketsAreTooLarge(t *testing.T) {
 // As many ports as may be, with many ranges, are written, changed and deleted.
 func TestManyRangesOfPorts(t *testing.T) {
 	w := newWorld(t)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
+	n, rules := w.quiet()
 	var list []string
 	for i := range 200 {
 		list = append(list, fmt.Sprintf("20.%d.%d.0-20.%d.%d.9", i/256, i%256, i/256, i%256))
@@ -266,7 +264,7 @@ func TestManyRangesOfPorts(t *testing.T) {
 	var slots []Slot
 	for range 6 {
 		began := time.Now()
-		slots = append(slots, w.acquire(n.Network, whole))
+		slots = append(slots, w.acquire(n, whole))
 		t.Logf("a slot after %v", time.Since(began))
 	}
 	began := time.Now()

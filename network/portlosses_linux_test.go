@@ -82,11 +82,9 @@ func TestPortsSurviveARestart(t *testing.T) {
 // reaches nothing until it is known what it should be.
 func TestPortsOfEarlierTables(t *testing.T) {
 	w := newWorld(t)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
-	ported, plain := w.acquire(n.Network, onPort(everywhere, 25)), w.acquire(n.Network, only(internetIP))
-	named := w.acquire(n.Network, Policy{AllowInternet: true, Only: only(internetIP).Only, Names: []string{"a.example"}})
+	n, rules := w.quiet()
+	ported, plain := w.acquire(n, onPort(everywhere, 25)), w.acquire(n, only(internetIP))
+	named := w.acquire(n, Policy{AllowInternet: true, Only: only(internetIP).Only, Names: []string{"a.example"}})
 	check := func(what string, want map[string]Policy) {
 		t.Helper()
 		got, err := rules.recover()
@@ -145,10 +143,8 @@ func TestALostPortOpensNothing(t *testing.T) {
 	w.withIPv6()
 	w.serve(w.outer, 25)
 	w.serve(w.outer, 443)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
-	s := w.acquire(n.Network, onPort(everywhere, 25, internetIP2, internet62))
+	n, rules := w.quiet()
+	s := w.acquire(n, onPort(everywhere, 25, internetIP2, internet62))
 	members := rules.have[s.ID].members()
 	reached := func(guest *os.File) (list []string) {
 		for _, to := range []string{internetIP + ":25", internetIP2 + ":25", in6(internet6, "25"), in6(internet62, "25"), internetIP + ":443", in6(internet6, "443")} {

@@ -20,10 +20,8 @@ import (
 func TestALostRangeOpensNothing(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.outer, 80)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
-	s := w.acquire(n.Network, only(internetIP2, internetIP))
+	n, rules := w.quiet()
+	s := w.acquire(n, only(internetIP2, internetIP))
 	guest := w.guest(s)
 	members := rules.have[s.ID].members()
 	for _, name := range []string{ranges.InBank(setLimited, 0), ranges.InBank(ranges.Reach, 0)} {
@@ -99,16 +97,14 @@ func TestRangesThatStayedAreNotInherited(t *testing.T) {
 // Many slots with many ranges are written in one piece, and change one by one.
 func TestManyRanges(t *testing.T) {
 	w := newWorld(t)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
+	n, rules := w.quiet()
 	var ranges []string
 	for i := range 256 {
 		ranges = append(ranges, fmt.Sprintf("20.%d.0.0-20.%d.0.9", i, i))
 	}
 	var last Slot
 	for range 12 {
-		last = w.acquire(n.Network, only(ranges...))
+		last = w.acquire(n, only(ranges...))
 	}
 	err := filterOf(n.router.ns, func(conn *nftables.Conn) error { conn.FlushRuleset(); return nil })
 	if err != nil {
@@ -132,9 +128,7 @@ func TestManyRanges(t *testing.T) {
 // A table that is larger than a socket's usual buffer is written, and so is each large part of it.
 func TestALargeTableIsWritten(t *testing.T) {
 	w := newWorld(t)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
+	_, rules := w.quiet()
 	var ranges []string
 	for i := range 500 {
 		ranges = append(ranges, fmt.Sprintf("20.%d.%d.0-20.%d.%d.9", i/256, i%256, i/256, i%256))
@@ -164,9 +158,7 @@ func TestALargeTableIsWritten(t *testing.T) {
 // The kernel does as it is asked, and its answers are lost: no slot has what is left of it.
 func TestAChangeWithoutAnAnswerLeavesNothing(t *testing.T) {
 	w := newWorld(t)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
+	n, rules := w.quiet()
 	rules.mu.Lock()
 	rules.disconnect()
 	deaf, err := nftables.New(nftables.WithNetNSFd(int(n.router.ns.Fd())), nftables.AsLasting(),

@@ -201,7 +201,8 @@ func (r *nftRules) change(op string, add []slotRule, remove []string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stale {
-		if err := r.renew(func() {}); err != nil {
+		r.guard.Renew()
+		if err := r.rewrite(); err != nil {
 			return err
 		}
 	}

@@ -83,8 +83,8 @@ type nftRules struct {
 	down   uint64      // See shares.Shares.
 	log    []expr.Any  // Reports a refused packet; empty if the kernel cannot do that.
 	cannot func(error) // Is told what the kernel cannot do.
-	// stale: a set may have ranges that no slot has any more. Nothing is added to them. unseen: a loss was mended that nothing has reported.
-	stale, unseen bool
+	// stale: a set may have ranges that no slot has any more. Nothing is added to them.
+	stale bool
 	// lasting is kept open: when any socket to the packet filter is closed after
 	// a deletion, the kernel waits 10 to 20 ms for its readers, and all other
 	// changes wait with it. Nil before the first use and after a failure, which
@@ -149,7 +149,7 @@ func (r *nftRules) write(rules []slotRule) error {
 	if err != nil {
 		return fmt.Errorf("replace router rules: %w", err)
 	}
-	r.have, r.stale, r.unseen = have, false, false
+	r.have, r.stale = have, false
 	return r.flows.Take()
 }
 

@@ -13,10 +13,8 @@ import (
 // changed some, and a change of somebody else must not hide behind ours.
 func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
 	w := newWorld(t)
-	n := w.openHealing()
-	w.alone(n.Network)
-	rules := n.rules.enforcer.(*nftRules)
-	s := w.acquire(n.Network, allow)
+	n, rules := w.quiet()
+	s := w.acquire(n, allow)
 	settle := func(want bool) {
 		t.Helper()
 		if lost, err := rules.settle(true); lost != want || err != nil {
@@ -24,8 +22,8 @@ func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
 		}
 	}
 	settle(false)
-	w.acquire(n.Network, allow)
-	if err := n.Release(context.Background(), w.acquire(n.Network, deny).ID); err != nil {
+	w.acquire(n, allow)
+	if err := n.Release(context.Background(), w.acquire(n, deny).ID); err != nil {
 		t.Fatal(err)
 	}
 	filter, err := nft.Dial(n.router.ns)
@@ -45,7 +43,7 @@ func TestOurOwnChangesNeedNoLookAndHideNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.acquire(n.Network, allow)
+	w.acquire(n, allow)
 	settle(true)
 	settle(false)
 }

@@ -23,6 +23,7 @@ func (u *uplink) settleRules(mend bool) (lost bool, err error) {
 	if err != nil || whole || !mend {
 		return !whole && err == nil, err
 	}
+	u.rules.Unseen = false
 	return true, u.writeRules()
 }
 

@@ -98,6 +98,7 @@ func (u *uplink) follow() error {
 	if u.rules.Want != "" && !added && slices.Equal(own, u.own) && slices.Equal(resolvers, u.resolvers) {
 		return nil
 	}
+	u.rules.Renew()
 	u.own, u.resolvers, u.rules.Want = own, resolvers, ""
 	if _, err := settle.Rules(u.links, true, u.wantRules(), u.isOurs(u.rec.Subnet)); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"github.com/rundlet/rundlet/host"
+	"github.com/rundlet/rundlet/runtime/live"
 	"github.com/rundlet/rundlet/sandbox"
 	"github.com/rundlet/rundlet/vm"
 )
@@ -50,7 +51,7 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	s, run := sb.Run()
+	s, run := live.Run(sb)
 	switch s {
 	case sandbox.StateRunning:
 	case sandbox.StatePaused, sandbox.StateKilled, sandbox.StateKilling:
@@ -60,11 +61,10 @@ func (r *Runtime) Dial(ctx context.Context, id string, port uint16) (net.Conn, e
 	}
 	sb.NoteTraffic() // Also without an answer: a sandbox that hangs must not count as one that is not used.
 	conn, err := r.machines.Dial(ctx, id, port)
-	if err == nil {
-		return sb.CountTraffic(conn), nil
-	}
-	s, now := sb.Run()
+	s, now := live.Run(sb)
 	switch {
+	case err == nil:
+		return sb.CountTraffic(conn), nil
 	case s != sandbox.StateRunning || now != run: // It may have been paused, and run again.
 		return nil, fmt.Errorf("sandbox %s: %w", id, sandbox.ErrNotRunning)
 	case host.Lack(err) != "":

@@ -27,6 +27,8 @@ type Guarded struct {
 	// was found whole: while it is the current one, nothing has changed. 0 is
 	// none.
 	Seen uint32
+	// Unseen: a loss was mended that Whole has not reported, see Renew. Who mends what Whole reports sets it to false.
+	Unseen bool
 	// conn is kept open: the kernel makes the closer of one wait for the
 	// deletions of others. Nil before the first use and after a failure, which may
 	// have left answers unread.
@@ -115,6 +117,17 @@ func (g *Guarded) Take() (err error) {
 	return err
 }
 
+// Renew is called before the table is rewritten for another reason than a loss. If that mends one, Whole reports it afterwards: otherwise an
+// operator would not learn that another program flushes the rules.
+func (g *Guarded) Renew() {
+	if g.Want == "" {
+		return // It is written for the first time, or was renewed and not written.
+	}
+	whole, err := g.Whole(nil)
+	g.Unseen = g.Unseen || err == nil && !whole
+	g.Seen = 0 // Its elements were not looked at, and what it should be changes.
+}
+
 // Whole reports whether the table is what it should be, with exactly the
 // elements by set and key in the sets that are not static. It costs a single
 // question while nothing in the namespace changes.
@@ -130,11 +143,11 @@ func (g *Guarded) Whole(elements func() map[string]map[string]bool) (whole bool,
 		}
 	}
 	now, err := Generation(g.conn)
-	if err != nil || now == g.Seen {
+	if err != nil || now == g.Seen && !g.Unseen {
 		return err == nil, err
 	}
 	have, err := tablePrint(g.conn, g.Table, g.Static)
-	if err != nil || have != g.Want || g.Want == "" {
+	if err != nil || have != g.Want || g.Want == "" || g.Unseen {
 		return false, err
 	}
 	var sets map[string]map[string]bool

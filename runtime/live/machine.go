@@ -17,7 +17,7 @@ func (sb *Sandbox) NextRun() int {
 }
 
 // Run returns State, and the number of the machine, of one moment.
-func (sb *Sandbox) Run() (state sandbox.State, run int) {
+func Run(sb *Sandbox) (state sandbox.State, run int) {
 	sb.mu.Lock()
 	defer sb.mu.Unlock()
 	return sb.stateLocked(), sb.run
