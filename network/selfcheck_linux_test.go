@@ -10,6 +10,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/process/processtest"
 )
 
 func TestTheDaemonKnowsWhetherItCanHear(t *testing.T) {
@@ -91,17 +93,8 @@ func TestWithoutDescriptorsTheSelfCheckSaysSo(t *testing.T) {
 	cfg := w.config()
 	cfg.OnError = func(error) {} // What goes on in the background lacks them too.
 	n := w.open(cfg)
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
-		t.Fatal(err)
-	}
-	err := n.CheckSelf(context.Background())
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	var err error
+	processtest.WithDescriptors(t, 0, func() { err = n.CheckSelf(context.Background()) })
 	if !errors.Is(err, unix.EMFILE) {
 		t.Errorf("%v, want EMFILE", err)
 	}

@@ -8,23 +8,16 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/process/processtest"
 )
 
 // A machine whose record has another boot than this one is taken for lost and
 // ended. A daemon that cannot read which boot it is must not come to that.
 func TestADaemonWithoutDescriptorsKnowsTheBoot(t *testing.T) {
 	BootID() // As it is read when the driver is opened.
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
-		t.Fatal(err)
-	}
-	known := BootID()
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	var known string
+	processtest.WithDescriptors(t, 0, func() { known = BootID() })
 	if known == "" || known != BootID() {
 		t.Errorf("without descriptors the boot is %q, and %q with them", known, BootID())
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rundlet/rundlet/internal/process/processtest"
 )
 
 // started is a process that waits, with an argument that no other has. What ends it collects it, too.
@@ -67,24 +69,9 @@ func TestAProcessIsAskedAgainBeforeItIsEnded(t *testing.T) {
 func TestWithoutDescriptorsAKillSaysThatItMissedSome(t *testing.T) {
 	name := "kill-test-" + t.TempDir()
 	p := started(t, name)
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	for free := range 2 { // None for the list, and one for it, but not for a process and its command line.
-		lowest, err := os.Open("/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		next := uint64(lowest.Fd())
-		lowest.Close()
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: next + uint64(free), Max: limit.Max}); err != nil {
-			t.Fatal(err)
-		}
-		err = KillByArgument(name)
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			t.Fatal(err)
-		}
+	for free := range uint64(2) { // None for the list, and one for it, but not for a process and its command line.
+		var err error
+		processtest.WithDescriptors(t, free, func() { err = KillByArgument(name) })
 		if !errors.Is(err, unix.EMFILE) {
 			t.Errorf("with %d descriptors: %v", free, err)
 		}

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/rundlet/rundlet/internal/process/processtest"
 )
 
 // Machines that answer late are waited for while others answer, and no longer.
@@ -53,17 +53,7 @@ func TestFilesStayWhereAProcessMayLive(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
-		t.Fatal(err)
-	}
-	clean(d.dirs, []string{m.Key})
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	processtest.WithDescriptors(t, 0, func() { clean(d.dirs, []string{m.Key}) })
 	again := open(t, d.conf)
 	if views, lost, err := again.Adopt(ctx); err != nil || len(lost) > 0 || len(views) != 1 {
 		t.Fatalf("adopted %v, lost %q, %v", views, lost, err)

@@ -171,6 +171,7 @@ var Layers = []Layer{
 	{"telemetry", []string{"telemetry", "sandbox", "policy"}, "exports what node reads from the other packages"},
 	{"doctor", []string{"doctor", "internal"}, "packages report to the doctor through a function, so it knows none of them"},
 	{"internal/netns", nil, "enters any network namespace, and knows none"},
+	{"internal/process/processtest", nil, "takes descriptors away from tests"},
 	{"internal/testspace", nil, "ends what any tests leave, and knows none"},
 	{"internal/testmachine/frame", nil, "carries output, and knows no machine"},
 	{"internal/testmachine", []string{"internal/testmachine", "vm/microvm/kernel"}, "runs any program in a machine, and knows none"},

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/rundlet/rundlet/internal/process/processtest"
 )
 
 // A process whose start was not recorded is found by its argument, and ended with its machine.
@@ -52,17 +52,7 @@ func TestFilesStayWhereAProcessMayLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Release()
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
-		t.Fatal(err)
-	}
-	d.clean(key, record{})
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	processtest.WithDescriptors(t, 0, func() { d.clean(key, record{}) })
 	for _, file := range []string{d.dirs.machine(key), d.dirs.record(key)} {
 		if _, err := os.Stat(file); err != nil {
 			t.Error(err)
