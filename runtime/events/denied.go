@@ -54,6 +54,7 @@ func (j *Journal) reportDenied(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-j.cfg.Refusals:
+			case <-j.created:
 			}
 		}
 		select {

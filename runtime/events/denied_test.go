@@ -236,6 +236,31 @@ func TestADenialOfOneThatBeginsComesLater(t *testing.T) {
 	}
 }
 
+// A warm machine is refused something before it is a sandbox: that is reported when it is one, also if nothing more is refused.
+func TestADenialOfAWarmMachineComesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		refusals := make(chan struct{}, 1)
+		w.cfg.Refusals = refusals
+		w.refused["slot-i1"] = []sandbox.Refusal{refusal("1.1.1.1", 443, 3)}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); w.reportDenied(ctx) }()
+		pass := func() int { time.Sleep(2 * DeniedInterval); synctest.Wait(); return w.db.written() }
+		refusals <- struct{}{}
+		if got := pass(); got > 0 {
+			t.Errorf("%d events of no sandbox", got)
+		}
+		w.cfg.Live.Know(live.New(store.Sandbox{ID: "i1", State: sandbox.StateRunning, SlotID: "slot-i1"}), nil)
+		w.Wrote([]sandbox.Event{{Type: sandbox.EventCreated}})
+		if got := pass(); got != 1 {
+			t.Errorf("%d events, want 1", got)
+		}
+		stop()
+		<-ended
+	})
+}
+
 // BenchmarkLookForDenied is a look at 1,000 sandboxes that were refused much, and nothing lately.
 func BenchmarkLookForDenied(b *testing.B) {
 	var list []sandbox.Refusal

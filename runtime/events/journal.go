@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,11 +62,13 @@ type Journal struct {
 	trimmed time.Time
 
 	denials denials
+	// created receives after a sandbox was created, whose slot may have been refused something before it had the slot: see reportDenied.
+	created chan struct{}
 }
 
 // New returns a Journal.
 func New(cfg Config) *Journal {
-	return &Journal{cfg: cfg, denials: denials{reported: map[string]reported{}}}
+	return &Journal{cfg: cfg, denials: denials{reported: map[string]reported{}}, created: make(chan struct{}, 1)}
 }
 
 // Run does what the journal has to do now and then, by every, which calls a function at an interval, and begin, which runs one
@@ -97,6 +100,12 @@ func (j *Journal) Checkpoint(row store.Sandbox, snap store.Snapshot) []sandbox.E
 func (j *Journal) Wrote(events []sandbox.Event) {
 	if len(events) == 0 {
 		return
+	}
+	if slices.ContainsFunc(events, func(e sandbox.Event) bool { return e.Type == sandbox.EventCreated }) {
+		select {
+		case j.created <- struct{}{}:
+		default: // It is to be received yet.
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
