@@ -261,6 +261,17 @@ func TestADenialOfAWarmMachineComesLater(t *testing.T) {
 	})
 }
 
+// Where no change is an event, no refusal is one.
+func TestASilentJournalReportsNoDenials(t *testing.T) {
+	for silent, want := range map[bool]int{true: 0, false: 1} {
+		begun := 0
+		New(Config{Silent: silent}).Run(func(time.Duration, func(context.Context)) {}, func(func()) bool { begun++; return true })
+		if begun != want {
+			t.Errorf("silent %v: %d begun, want %d", silent, begun, want)
+		}
+	}
+}
+
 // BenchmarkLookForDenied is a look at 1,000 sandboxes that were refused much, and nothing lately.
 func BenchmarkLookForDenied(b *testing.B) {
 	var list []sandbox.Refusal
